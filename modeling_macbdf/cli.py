@@ -1,0 +1,133 @@
+"""The command line `macbdf`: parses, calls, prints. Everything that it calls is a library function too."""
+
+import argparse
+import glob
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+EXIT_OK, EXIT_SOME_NOT_SCORED, EXIT_USAGE = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0 all scored, 1 some not scored, 2 usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"macbdf: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("macbdf: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="macbdf", description="Audio-visual deepfake detection with honest verdicts."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_detect(commands)
+    _add_make_clip(commands)
+    return parser
+
+
+def _add_detect(commands: argparse._SubParsersAction) -> None:
+    detect = commands.add_parser(
+        "detect",
+        help="judge media files",
+        description="Judges files, folders and globs. Exit code: 0 all scored, 1 some not scored, 2 usage.",
+    )
+    detect.add_argument("paths", nargs="+", metavar="PATH", help="file, folder (taken whole) or quoted glob")
+    detect.add_argument("--json", type=Path, metavar="OUT", help="write the full report as JSON")
+    detect.add_argument("--csv", type=Path, metavar="OUT", help="write one row a file as CSV")
+    detect.add_argument("--model", metavar="DIR_OR_REPO", help="default: the weights that the project ships")
+    detect.add_argument("--revision", help="of a Hub repository: branch, tag or commit")
+    detect.add_argument("--trust-remote-code", action="store_true", help="run the model code of a Hub repository")
+    detect.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    detect.add_argument("--batch-size", type=int, default=8, metavar="N", help="windows judged at once (default: 8)")
+    detect.add_argument("--max-minutes", type=float, default=60.0, help="longer files are refused (default: 60)")
+    detect.set_defaults(run=_detect)
+
+
+def _detect(arguments: argparse.Namespace) -> int:
+    from . import report
+    from .inference import Detector
+
+    for out in (arguments.json, arguments.csv):
+        if out is not None and not out.resolve().parent.is_dir():
+            raise ValueError(f"the report's folder must exist, but {out.resolve().parent} does not")
+    paths = expand_paths(arguments.paths)
+    detector = Detector.from_pretrained(
+        arguments.model,
+        revision=arguments.revision,
+        trust_remote_code=arguments.trust_remote_code,
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        max_duration_s=60.0 * arguments.max_minutes,
+    )
+    results = []
+    for path in _progress(paths):
+        results.append(detector.detect(path))
+        print(report.as_text(results[-1]), flush=True)
+    if len(results) > 1:
+        print(report.summary_text(results))
+    if arguments.json:
+        report.write_atomically(arguments.json, report.dump_json(report.as_json(results, detector.model_info)))
+    if arguments.csv:
+        report.write_atomically(arguments.csv, report.as_csv(results))
+    return EXIT_OK if all(result.scored for result in results) else EXIT_SOME_NOT_SCORED
+
+
+def expand_paths(patterns: Sequence[str]) -> list[str]:
+    """Files for what a user typed: a folder gives every file below it but hidden ones, a glob what it matches.
+
+    A name that matches nothing stays in the list, so that it is reported as missing and counted.
+    """
+    found: list[str] = []
+    for pattern in patterns:
+        if os.path.isdir(pattern):
+            found += _files_below(pattern)
+        elif not os.path.lexists(pattern) and glob.has_magic(pattern):
+            matches = sorted(glob.glob(pattern, recursive=True))
+            found += [name for name in matches if not os.path.isdir(name)] or [pattern]
+        else:
+            found.append(pattern)
+    if not found:
+        raise ValueError(f"no file found in {', '.join(patterns)}")
+    return list(dict.fromkeys(found))
+
+
+def _files_below(folder: str) -> list[str]:
+    names = []
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        names += [os.path.join(root, name) for name in sorted(files) if not name.startswith(".")]
+    return names
+
+
+def _progress(paths: list[str]) -> Iterator[str]:
+    """The paths, with a progress bar on a terminal when there are many."""
+    from tqdm import tqdm
+
+    yield from tqdm(paths, unit="file", disable=len(paths) < 2 or not sys.stderr.isatty())
+
+
+def _add_make_clip(commands: argparse._SubParsersAction) -> None:
+    clip = commands.add_parser(
+        "make-clip", help="render a small talking-face clip (public-domain portrait, made voice)"
+    )
+    clip.add_argument("out", type=Path, metavar="OUT.mp4")
+    clip.add_argument("--seed", type=int, default=0)
+    clip.add_argument("--seconds", type=float, default=6.0)
+    clip.set_defaults(run=_make_clip)
+
+
+def _make_clip(arguments: argparse.Namespace) -> int:
+    from .media.synthetic import make_talking_clip
+
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    make_talking_clip(arguments.out, seed=arguments.seed, duration_s=arguments.seconds)
+    print(f"made {arguments.out}: a rendered talking face, {arguments.seconds:.1f} s")
+    return EXIT_OK

@@ -1,0 +1,1 @@
+"""Metrics, calibration and the scoring of a dataset."""

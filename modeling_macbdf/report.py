@@ -1,0 +1,116 @@
+"""Verdicts as JSON, CSV and text. The JSON is documented in docs/verdicts.md; `SCHEMA_VERSION` changes with it."""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .verdicts import FileResult
+
+SCHEMA_VERSION = 1
+CSV_COLUMNS = ("path", "status", "verdict", "p_fake", "p_fake_video", "p_fake_audio", "duration_s", "reason", "sha256")
+
+
+def as_json(results: Sequence[FileResult], model: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole report as one JSON-ready mapping; `model` holds its "id" and "revision"."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": dict(model),
+        "files": [dataclasses.asdict(result) for result in results],
+        "summary": summary(results),
+    }
+
+
+def as_csv(results: Sequence[FileResult]) -> str:
+    """One row a file, the columns of `CSV_COLUMNS`; empty where there is no answer."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows([_cell(getattr(result, column)) for column in CSV_COLUMNS] for result in results)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    """A CSV cell. A leading =, +, - or @ would be run as a formula by spreadsheets, so text that has one is quoted."""
+    text = "" if value is None else str(value)
+    return "'" + text if isinstance(value, str) and text[:1] in ("=", "+", "-", "@") else text
+
+
+def summary(results: Sequence[FileResult]) -> dict[str, Any]:
+    """How many files there were, how many were scored, and counts by status and by verdict."""
+    return {
+        "files": len(results),
+        "scored": sum(result.scored for result in results),
+        "by_status": dict(Counter(str(result.status) for result in results)),
+        "by_verdict": dict(Counter(str(result.verdict) for result in results if result.verdict)),
+    }
+
+
+def as_text(result: FileResult) -> str:
+    """A short readable verdict for one file."""
+    if not result.scored:
+        return f"{result.path}\n  NOT JUDGED ({result.status}): {result.reason}"
+    lines = [result.path, f"  {_headline(result)}", f"  {_streams(result)}"]
+    worst = max(result.timeline, key=lambda segment: segment.p_fake, default=None)
+    if worst is not None:
+        lines.append(f"  most suspicious: {worst.start_s:.1f}-{worst.end_s:.1f} s ({worst.p_fake:.0%})")
+    lines += [
+        f"  face {face.track}: {face.start_s:.1f}-{face.end_s:.1f} s, {face.p_fake:.0%}" for face in result.faces[1:]
+    ]
+    lines += [f"  note: {note}" for note in ([result.reason] if result.reason else []) + list(result.warnings)]
+    return "\n".join(lines)
+
+
+def _headline(result: FileResult) -> str:
+    words = {"real": "no sign of forgery", "fake": "likely forged", "inconclusive": "cannot tell"}[str(result.verdict)]
+    return f"{str(result.verdict).upper()} - {words}; probability of forgery {result.p_fake:.0%}"
+
+
+def _streams(result: FileResult) -> str:
+    def word(p: float | None) -> str:
+        return "not judged" if p is None else f"{p:.0%}"
+
+    return f"picture {word(result.p_fake_video)}, voice {word(result.p_fake_audio)}, faces {len(result.faces)}"
+
+
+def summary_text(results: Sequence[FileResult]) -> str:
+    """One line that accounts for every file."""
+    counts = summary(results)
+    verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts["by_verdict"].items()))
+    skipped = {k: v for k, v in sorted(counts["by_status"].items()) if k not in ("scored", "no_audio", "no_video")}
+    reasons = ", ".join(f"{count} {name}" for name, count in skipped.items())
+    parts = [f"{counts['files']} files: {counts['scored']} scored"]
+    parts += [f"({verdicts})"] if verdicts else []
+    parts += (
+        [f"- {counts['files'] - counts['scored']} not judged ({reasons})"]
+        if counts["scored"] < counts["files"]
+        else []
+    )
+    return " ".join(parts)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all: a full disk or a kill leaves the old file.
+
+    Raises:
+        OSError: if the folder is absent or not writable.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def dump_json(report: Mapping[str, Any]) -> str:
+    """The report as text; NaN is refused, because JSON has none."""
+    return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,159 @@
+"""From scores to words: what a file's windows say together, and when the answer is "cannot tell".
+
+Pure functions and records; nothing here decodes, runs a model or prints. 1 = fake everywhere.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Verdict(StrEnum):
+    """The answer for one file. A file that could not be judged has none."""
+
+    REAL = "real"
+    FAKE = "fake"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class WindowScore:
+    """Calibrated log-odds of "fake" for one window of one face track (or of the sound alone).
+
+    Attributes:
+        track: face track number, or None for a window of sound alone.
+        start_s: begin of the window on the clip's clock, in seconds.
+        end_s: end of the window, in seconds.
+        joint: log-odds of the picture and voice judged together; the present stream's own where one is missing.
+        video: log-odds of the picture alone, or None.
+        audio: log-odds of the voice alone, or None.
+    """
+
+    track: int | None
+    start_s: float
+    end_s: float
+    joint: float
+    video: float | None
+    audio: float | None
+
+
+@dataclass(frozen=True)
+class FaceResult:
+    """One face track: its calibrated score, when it is seen and where (median box, pixels x0, y0, x1, y1)."""
+
+    track: int
+    p_fake: float
+    start_s: float
+    end_s: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of the timeline and its calibrated suspicion."""
+
+    start_s: float
+    end_s: float
+    p_fake: float
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """Everything that is said about one file. `p_fake` and `verdict` are None when nothing was scored."""
+
+    path: str
+    status: str
+    reason: str
+    sha256: str | None = None
+    duration_s: float | None = None
+    verdict: Verdict | None = None
+    p_fake: float | None = None
+    p_fake_video: float | None = None
+    p_fake_audio: float | None = None
+    faces: tuple[FaceResult, ...] = ()
+    timeline: tuple[Segment, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def scored(self) -> bool:
+        """Whether the file has a probability."""
+        return self.p_fake is not None
+
+
+def calibrated(logit: float, scale_bias: Sequence[float]) -> float:
+    """Platt scaling of a raw log-odds: scale * logit + bias.
+
+    The scale is positive, so scaling windows and then pooling equals pooling and then scaling: thresholds that were
+    fitted on clips hold for windows mixed from clips with and without sound.
+    """
+    scale, bias = scale_bias
+    return scale * logit + bias
+
+
+def probability(log_odds: float) -> float:
+    """Sigmoid of a log-odds. Beyond +-60 it is 0 or 1 to double precision; the bound keeps exp() from overflowing."""
+    return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, log_odds))))
+
+
+def pool(log_odds: Iterable[float], top_share: float = 0.25) -> float:
+    """Mean of the most suspicious share of the windows (at least one): a short forged part is not averaged away.
+
+    Raises:
+        ValueError: if there is no window.
+    """
+    ranked = sorted(log_odds, reverse=True)
+    if not ranked:
+        raise ValueError("log_odds must hold at least one window, but it is empty")
+    top = ranked[: max(1, math.ceil(top_share * len(ranked)))]
+    return sum(top) / len(top)
+
+
+def decide(p_fake: float, calibration: Mapping[str, Any]) -> Verdict:
+    """The verdict for a calibrated probability: two thresholds with "inconclusive" between them."""
+    if p_fake >= calibration["fake_above"]:
+        return Verdict.FAKE
+    if p_fake <= calibration["real_below"]:
+        return Verdict.REAL
+    return Verdict.INCONCLUSIVE
+
+
+def by_track(windows: Iterable[WindowScore]) -> dict[int | None, list[WindowScore]]:
+    """Windows grouped by their face track, in the order of appearance."""
+    groups: dict[int | None, list[WindowScore]] = {}
+    for window in windows:
+        groups.setdefault(window.track, []).append(window)
+    return groups
+
+
+def file_log_odds(windows: Sequence[WindowScore]) -> dict[str, float]:
+    """Clip-level log-odds per answer: "joint", and "video" and "audio" as far as they were judged.
+
+    The clip takes its most suspicious face. The voice belongs to the clip and not to a face, so each instant of it
+    counts once however many faces are seen.
+    """
+    groups = by_track(windows).values()
+    answers = {"joint": max(pool(w.joint for w in group) for group in groups)}
+    pictures = [[w.video for w in group if w.video is not None] for group in groups]
+    if any(pictures):
+        answers["video"] = max(pool(picture) for picture in pictures if picture)
+    voice = {w.start_s: w.audio for w in windows if w.audio is not None}
+    if voice:
+        answers["audio"] = pool(voice.values())
+    return answers
+
+
+def timeline(windows: Sequence[WindowScore], segment_s: float) -> tuple[Segment, ...]:
+    """Suspicion over time: for every `segment_s` seconds the most suspicious face's mean over the windows on it."""
+    end_s = max((w.end_s for w in windows), default=0.0)
+    segments = []
+    for index in range(math.ceil(round(end_s / segment_s, 6))):
+        begin, end = index * segment_s, min((index + 1) * segment_s, end_s)
+        centre = (begin + end) / 2
+        on_it = by_track(w for w in windows if w.start_s <= centre < w.end_s).values()
+        if on_it:
+            log_odds = max(sum(w.joint for w in group) / len(group) for group in on_it)
+            segments.append(Segment(round(begin, 3), round(end, 3), probability(log_odds)))
+    return tuple(segments)

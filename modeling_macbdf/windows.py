@@ -1,0 +1,89 @@
+"""Face crops in, overlapping windows out, while the clip is still being read: memory does not grow with the clip.
+
+A window is `length` consecutive steps of one face track. Windows start every `hop` steps; the last one is moved back
+so that it ends with the track, and a track shorter than one window gives one short window (padded later, by the
+processor, with masked steps).
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive steps of one face: `crops` (steps, S, S, 3) uint8, the first of them at `first_step` of the clip."""
+
+    track: int
+    first_step: int
+    crops: np.ndarray
+
+    @property
+    def steps(self) -> int:
+        """Number of steps in the window."""
+        return len(self.crops)
+
+
+@dataclass
+class _Pending:
+    """The last crops of one track, and how many of them no window has held yet."""
+
+    crops: deque[np.ndarray]
+    last_step: int = 0
+    unseen: int = 0
+    emitted: bool = False
+
+
+@dataclass
+class WindowBuilder:
+    """Cuts windows out of face tracks as their crops arrive.
+
+    Args:
+        length: steps in a full window.
+        hop: steps from the start of one window to the next.
+        min_steps: a track that ends with fewer steps gives no window.
+    """
+
+    length: int
+    hop: int
+    min_steps: int = 1
+    _tracks: dict[int, _Pending] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.hop <= self.length:
+            raise ValueError(f"hop must be between 1 and length={self.length} steps, but it is {self.hop}")
+
+    def push(self, track: int, step: int, crop: np.ndarray) -> Window | None:
+        """Adds the crop of the next step of `track`; returns the window that it completes, if any.
+
+        Raises:
+            ValueError: if the step does not follow the track's last one (the tracker bridges gaps).
+        """
+        pending = self._tracks.setdefault(track, _Pending(deque(maxlen=self.length)))
+        if pending.crops and step != pending.last_step + 1:
+            raise ValueError(f"step must follow step {pending.last_step} of track {track}, but it is {step}")
+        pending.crops.append(crop)
+        pending.last_step = step
+        pending.unseen += 1
+        due = self.hop if pending.emitted else self.length
+        return self._emit(track) if pending.unseen == due else None
+
+    def finish(self, track: int) -> Window | None:
+        """Ends a track; returns its last window if it holds steps that no window has held."""
+        pending = self._tracks.get(track)
+        due = pending is not None and pending.unseen > 0 and (pending.emitted or pending.unseen >= self.min_steps)
+        window = self._emit(track) if due else None
+        self._tracks.pop(track, None)
+        return window
+
+    def finish_all(self) -> list[Window]:
+        """Ends every track that is still open, in the order in which they began."""
+        windows = [self.finish(track) for track in list(self._tracks)]
+        return [window for window in windows if window is not None]
+
+    def _emit(self, track: int) -> Window:
+        pending = self._tracks[track]
+        pending.unseen, pending.emitted = 0, True
+        crops = np.stack(pending.crops)
+        return Window(track, pending.last_step - len(crops) + 1, crops)

@@ -1,0 +1,69 @@
+"""Calibration: order kept, odds stated, false alarms bounded."""
+
+import numpy as np
+import pytest
+
+from modeling_macbdf.evaluation.calibration import (
+    MIN_SCALE,
+    false_alarm_threshold,
+    fit_platt,
+    miss_threshold,
+    verdict_thresholds,
+)
+
+
+def sample(separation: float, n: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 2, n)
+    return labels, random.normal(size=n) + separation * labels
+
+
+def test_platt_finds_the_true_odds_of_two_gaussians():
+    # Two unit Gaussians d apart have log-odds d * x - d^2 / 2.
+    labels, scores = sample(2.0)
+    scale, bias = fit_platt(labels, scores)
+    assert scale == pytest.approx(2.0, rel=0.15)
+    assert bias == pytest.approx(-2.0, rel=0.15)
+
+
+def test_platt_does_not_depend_on_how_many_fakes_there_are():
+    labels, scores = sample(2.0)
+    keep = (labels == 0) | (np.arange(len(labels)) % 5 == 0)
+    _, bias = fit_platt(labels[keep], scores[keep])
+    assert bias == pytest.approx(-2.0, rel=0.2)
+
+
+def test_a_worthless_score_becomes_a_flat_one_and_is_not_turned_round():
+    labels, scores = sample(-1.0)
+    assert fit_platt(labels, scores)[0] == MIN_SCALE
+
+
+def test_false_alarms_stay_within_the_bound():
+    reals = np.random.default_rng(2).random(101)
+    for bound in (0.0, 0.01, 0.05, 0.2):
+        assert np.mean(reals >= false_alarm_threshold(reals, bound)) <= bound
+
+
+def test_the_bound_is_used_up_not_undershot():
+    reals = np.linspace(0, 0.99, 100)
+    assert np.sum(reals >= false_alarm_threshold(reals, 0.05)) == 5
+
+
+def test_misses_stay_within_the_bound():
+    fakes = np.random.default_rng(3).random(57)
+    assert np.mean(fakes <= miss_threshold(fakes, 0.1)) <= 0.1
+
+
+def test_verdicts_stay_on_their_side_of_even_odds():
+    labels = np.array([0] * 20 + [1] * 20)
+    separable = np.concatenate([np.linspace(0, 0.2, 20), np.linspace(0.8, 1.0, 20)])
+    assert verdict_thresholds(labels, separable) == {"real_below": 0.5, "fake_above": 0.5}
+
+
+def test_a_worthless_score_is_mostly_inconclusive():
+    labels, scores = sample(0.0)
+    thresholds = verdict_thresholds(labels, 1 / (1 + np.exp(-scores)))
+    undecided = (1 / (1 + np.exp(-scores)) > thresholds["real_below"]) & (
+        1 / (1 + np.exp(-scores)) < thresholds["fake_above"]
+    )
+    assert undecided.mean() > 0.8

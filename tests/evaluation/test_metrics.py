@@ -1,0 +1,71 @@
+"""Metrics against hand-made values and scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from modeling_macbdf.evaluation import metrics
+
+LABELS = np.array([0, 0, 0, 1, 1, 1])
+SCORES = np.array([0.1, 0.4, 0.6, 0.5, 0.8, 0.9])
+
+
+def test_auc_is_sklearns():
+    assert metrics.auc(LABELS, SCORES) == roc_auc_score(LABELS, SCORES)
+
+
+def test_one_class_has_no_auc():
+    assert np.isnan(metrics.auc(np.ones(3), SCORES[:3]))
+
+
+def test_a_big_easy_source_of_reals_does_not_hide_a_hard_one():
+    labels = np.array([0] * 9 + [0] + [1])
+    scores = np.array([0.1] * 9 + [0.9] + [0.5])
+    sources = ["studio"] * 9 + ["phone", ""]
+    assert metrics.auc(labels, scores) == pytest.approx(0.9)
+    assert metrics.macro_auc(labels, scores, [""] * 10 + ["g"], sources) == pytest.approx(0.5)
+
+
+def test_macro_weighs_generators_alike():
+    labels = np.array([0, 1, 1, 1, 1])
+    scores = np.array([0.5, 0.9, 0.9, 0.9, 0.1])
+    generators = ["", "easy", "easy", "easy", "hard"]
+    assert metrics.generator_aucs(labels, scores, generators) == {"easy": 1.0, "hard": 0.0}
+    assert metrics.macro_auc(labels, scores, generators) == 0.5
+
+
+def test_equal_error_rate_of_known_curves():
+    assert metrics.equal_error_rate(LABELS, SCORES) == pytest.approx(1 / 3)
+    assert metrics.equal_error_rate(LABELS, LABELS.astype(float)) == 0.0
+
+
+def test_equal_error_rate_of_chance_is_a_half():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 4000)
+    assert metrics.equal_error_rate(labels, random.random(4000)) == pytest.approx(0.5, abs=0.03)
+
+
+def test_hits_are_counted_only_within_the_allowed_false_alarms():
+    assert metrics.tpr_at_fpr(LABELS, SCORES, 0.0) == pytest.approx(2 / 3)
+    assert metrics.tpr_at_fpr(LABELS, SCORES, 0.34) == 1.0
+
+
+def test_pairs_compare_a_fake_with_its_own_original():
+    pairs = ["a", "b", "", "a", "b", "c"]
+    assert metrics.pair_accuracy(LABELS, np.array([0.9, 0.2, 0.0, 0.8, 0.2, 1.0]), pairs) == pytest.approx(0.25)
+
+
+def test_calibration_error_of_overconfidence():
+    labels = np.array([0, 1] * 50)
+    assert metrics.expected_calibration_error(labels, np.full(100, 0.5)) == pytest.approx(0.0)
+    assert metrics.expected_calibration_error(labels, np.full(100, 0.95)) == pytest.approx(0.45)
+
+
+def test_interval_is_wider_when_clips_share_people():
+    random = np.random.default_rng(1)
+    offsets = np.repeat(random.normal(size=10), 20)
+    values = offsets + 0.1 * random.normal(size=200)
+    clips = metrics.bootstrap_interval(lambda i: float(values[i].mean()), [str(i) for i in range(200)])
+    people = metrics.bootstrap_interval(lambda i: float(values[i].mean()), [str(i // 20) for i in range(200)])
+    assert people[1] - people[0] > 2 * (clips[1] - clips[0])
+    assert people[0] < values.mean() < people[1]

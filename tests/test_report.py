@@ -1,0 +1,75 @@
+"""Reports account for every file and are valid JSON and CSV."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from modeling_macbdf import report
+from modeling_macbdf.verdicts import FaceResult, FileResult, Segment, Verdict
+
+SCORED = FileResult(
+    path="clip, with comma.mp4",
+    status="scored",
+    reason="",
+    sha256="ab" * 32,
+    duration_s=6.4,
+    verdict=Verdict.FAKE,
+    p_fake=0.91,
+    p_fake_video=0.88,
+    faces=(FaceResult(0, 0.91, 0.0, 6.4, (1.0, 2.0, 3.0, 4.0)),),
+    timeline=(Segment(0.0, 1.6, 0.2), Segment(1.6, 3.2, 0.95)),
+    seconds={"decode": 0.1, "faces": 0.2, "model": 0.1, "total": 0.4},
+)
+NO_FACE = FileResult(path="=cmd().mp4", status="no_face", reason="no face in 32 looked-at frames")
+
+
+def test_json_has_the_documented_fields_and_null_where_nothing_was_scored():
+    document = json.loads(report.dump_json(report.as_json([SCORED, NO_FACE], {"id": "m", "revision": None})))
+    assert document["schema_version"] == report.SCHEMA_VERSION
+    assert document["model"] == {"id": "m", "revision": None}
+    first, second = document["files"]
+    assert first["verdict"] == "fake"
+    assert first["faces"] == [{"track": 0, "p_fake": 0.91, "start_s": 0.0, "end_s": 6.4, "box": [1.0, 2.0, 3.0, 4.0]}]
+    assert first["timeline"][1] == {"start_s": 1.6, "end_s": 3.2, "p_fake": 0.95}
+    assert (second["p_fake"], second["verdict"], second["status"]) == (None, None, "no_face")
+
+
+def test_csv_survives_commas_and_formulas():
+    rows = list(csv.DictReader(io.StringIO(report.as_csv([SCORED, NO_FACE]))))
+    assert rows[0]["path"] == SCORED.path
+    assert rows[1]["path"] == "'=cmd().mp4"
+    assert rows[1]["p_fake"] == ""
+
+
+def test_summary_counts_every_file():
+    counts = report.summary([SCORED, NO_FACE, NO_FACE])
+    assert counts["files"] == 3
+    assert counts["scored"] == 1
+    assert sum(counts["by_status"].values()) == 3
+    assert report.summary_text([SCORED, NO_FACE]) == "2 files: 1 scored (1 fake) - 1 not judged (1 no_face)"
+
+
+def test_text_names_the_verdict_the_streams_and_the_seconds():
+    text = report.as_text(SCORED)
+    assert "FAKE" in text
+    assert "91%" in text
+    assert "voice not judged" in text
+    assert "1.6-3.2 s" in text
+
+
+def test_text_of_an_unjudged_file_gives_the_reason_and_no_number():
+    text = report.as_text(NO_FACE)
+    assert "NOT JUDGED (no_face): no face in 32 looked-at frames" in text
+    assert "%" not in text
+
+
+def test_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
+    out = tmp_path / "report.json"
+    out.write_text("old")
+    monkeypatch.setattr(report.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        report.write_atomically(out, "new")
+    assert out.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [out]

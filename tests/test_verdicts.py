@@ -1,0 +1,68 @@
+"""Pooling, thresholds and timelines."""
+
+import pytest
+
+from modeling_macbdf.verdicts import Verdict, WindowScore, decide, file_log_odds, pool, probability, timeline
+
+CALIBRATION = {"real_below": 0.3, "fake_above": 0.8}
+
+
+def window(start_s: float, joint: float, track: int | None = 0, **streams: float | None) -> WindowScore:
+    return WindowScore(track, start_s, start_s + 3.2, joint, streams.get("video", joint), streams.get("audio"))
+
+
+@pytest.mark.parametrize(
+    ("p", "verdict"),
+    [
+        (0.0, Verdict.REAL),
+        (0.3, Verdict.REAL),
+        (0.31, Verdict.INCONCLUSIVE),
+        (0.79, Verdict.INCONCLUSIVE),
+        (0.8, Verdict.FAKE),
+        (1.0, Verdict.FAKE),
+    ],
+)
+def test_verdict_has_a_middle(p, verdict):
+    assert decide(p, CALIBRATION) is verdict
+
+
+def test_short_forged_part_is_not_averaged_away():
+    assert pool([-4.0] * 6 + [5.0] * 2) == 5.0
+
+
+def test_pooling_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one window"):
+        pool([])
+
+
+def test_probability_never_overflows():
+    assert probability(-1e6) == pytest.approx(0, abs=1e-20)
+    assert probability(1e6) == 1.0
+    assert probability(0.0) == 0.5
+
+
+def test_clip_takes_its_most_suspicious_face():
+    answers = file_log_odds([window(0, -3.0, track=0), window(0, 2.0, track=1)])
+    assert answers == {"joint": 2.0, "video": 2.0}
+
+
+def test_voice_counts_once_however_many_faces_there_are():
+    windows = [window(0, 0, 0, audio=1.0), window(0, 0, 1, audio=1.0), window(4, 0, 0, audio=-1.0)]
+    assert file_log_odds(windows)["audio"] == pool([1.0, -1.0])
+
+
+def test_streams_that_were_not_judged_have_no_answer():
+    sound_only = WindowScore(None, 0.0, 3.2, 1.5, None, 1.5)
+    assert file_log_odds([sound_only]) == {"joint": 1.5, "audio": 1.5}
+
+
+def test_timeline_points_at_the_forged_seconds():
+    windows = [window(start, 4.0 if start == 4.8 else -4.0) for start in (0.0, 1.6, 3.2, 4.8, 6.4)]
+    worst = max(timeline(windows, 1.6), key=lambda segment: segment.p_fake)
+    assert worst.start_s >= 4.8
+    assert worst.end_s <= 8.0
+
+
+def test_timeline_leaves_out_what_no_window_covers():
+    segments = timeline([window(0, 0.0), window(8.0, 0.0)], 1.6)
+    assert [segment.start_s for segment in segments] == [0.0, 1.6, 8.0, 9.6]
