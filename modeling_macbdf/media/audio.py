@@ -1,0 +1,198 @@
+"""The voice: any audio stream to mono float32 at one sampling rate, on the container's clock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .container import DecodeLimits, OpenMedia, av, decoded_frames, open_media
+from .outcomes import MediaError, Status, ffmpeg_errors
+
+SILENCE_PEAK = (
+    0.0005  # below this amplitude a track counts as silent (it is the trimming level of published benchmarks)
+)
+_JUMP = Fraction(15, 1000)  # seconds: a step in the time stamps above this is a gap; below, it is rounding
+_RATES = range(1000, 768_001)  # Hz
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """A run of samples without a gap.
+
+    Attributes:
+        start (`int`): Index of the first sample, counted from clock zero at the target rate.
+        samples (`np.ndarray` of shape `(N,)`, float32): Mono, in [-1, 1].
+    """
+
+    start: int
+    samples: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """The sound of a file from clock zero on.
+
+    Attributes:
+        samples (`np.ndarray` of shape `(N,)`, float32): Mono, in [-1, 1]; zero where there is no sound.
+        sampling_rate (`int`): In Hz.
+        valid (`np.ndarray` of shape `(K, 2)`, int64): Sample intervals [start, end) that the stream really holds.
+        warnings (`tuple[str, ...]`): Oddities that did not stop the decoding.
+    """
+
+    samples: NDArray[np.float32]
+    sampling_rate: int
+    valid: NDArray[np.int64]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def duration_s(self) -> float:
+        """Time from clock zero to the end of the sound, in seconds."""
+        return len(self.samples) / self.sampling_rate
+
+    @property
+    def peak(self) -> float:
+        """Largest absolute amplitude."""
+        return float(np.abs(self.samples).max(initial=0.0))
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing can be heard: the peak is below `SILENCE_PEAK`."""
+        return self.peak < SILENCE_PEAK
+
+    def step_mask(self, num_steps: int, frame_rate_hz: float = 5.0) -> NDArray[np.bool_]:
+        """Return which steps hold sound.
+
+        Args:
+            num_steps (`int`): T, steps from clock zero on.
+            frame_rate_hz (`float`, *optional*, defaults to 5.0): Steps per second.
+
+        Returns:
+            `np.ndarray` of shape `(T,)`, bool: True where at least half of the step is valid sound.
+        """
+        edges = np.arange(num_steps + 1) * self.sampling_rate / frame_rate_hz
+        covered = np.zeros(num_steps)
+        for start, end in self.valid:
+            covered += np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], start), 0, None)
+        return covered >= 0.5 * self.sampling_rate / frame_rate_hz
+
+
+def read_audio(
+    path: str | os.PathLike[str], sampling_rate: int = 16_000, *, limits: DecodeLimits | None = None
+) -> Audio | None:
+    """Return the whole sound of a file, or None when it has no audio stream.
+
+    Raises:
+        MediaError: `no_audio` when there is a stream that gives no sample (the picture may still be judged), or the
+            status of what is wrong with the file.
+        ValueError: When `sampling_rate` is not in 1,000 to 768,000 Hz.
+    """
+    warnings: list[str] = []
+    chunks = list(iter_audio(path, sampling_rate, limits=limits, warnings=warnings))
+    if not chunks:
+        return None
+    samples = np.zeros(chunks[-1].start + len(chunks[-1].samples), dtype=np.float32)
+    spans: list[list[int]] = []
+    for chunk in chunks:
+        end = chunk.start + len(chunk.samples)
+        samples[chunk.start : end] = chunk.samples
+        if spans and spans[-1][1] == chunk.start:
+            spans[-1][1] = end
+        else:
+            spans.append([chunk.start, end])
+    return Audio(samples, sampling_rate, np.asarray(spans, dtype=np.int64).reshape(-1, 2), tuple(warnings))
+
+
+def iter_audio(
+    path: str | os.PathLike[str],
+    sampling_rate: int = 16_000,
+    *,
+    limits: DecodeLimits | None = None,
+    warnings: list[str] | None = None,
+) -> Iterator[AudioChunk]:
+    """Yield the sound of a file in order, without overlap; a gap shows as a jump of `start`.
+
+    Channels are averaged. A file without an audio stream yields nothing.
+
+    Raises:
+        MediaError: As `read_audio`.
+    """
+    if sampling_rate not in _RATES:
+        raise ValueError(f"sampling_rate must be in 1000..768000 Hz, but got {sampling_rate}.")
+    with open_media(path, limits, warnings) as opened, ffmpeg_errors(path, "decoding the audio"):
+        stream = opened.audio_stream()
+        if stream is None:
+            return
+        end = 0
+        for chunk in _chunks(opened, stream, sampling_rate):
+            fresh = _after(chunk, end)
+            if fresh is None:
+                continue
+            end = fresh.start + len(fresh.samples)
+            with opened.deadline.paused():
+                yield fresh
+        if end == 0:
+            reason = f"its {stream.codec_context.name} audio stream gives no sample"
+            raise MediaError(Status.no_audio, reason, opened.path)
+        opened.warn_if_cut_short(stream, end / sampling_rate)
+
+
+def _after(chunk: AudioChunk, end: int) -> AudioChunk | None:
+    """Cut off what lies before sample `end`: sound before clock zero, or a second copy of what was given."""
+    skip = max(end - chunk.start, 0)
+    if skip >= len(chunk.samples):
+        return None
+    return AudioChunk(chunk.start + skip, chunk.samples[skip:])
+
+
+class _Segment:
+    """A run of frames of one format without a gap, on its way through one resampler."""
+
+    def __init__(self, frame: av.AudioFrame, start: Fraction, sampling_rate: int) -> None:
+        self.layout = (frame.sample_rate, frame.layout.name, frame.format.name)
+        self.expected = start  # seconds: when the next frame should begin
+        self._position = round(start * sampling_rate)  # samples at the target rate
+        # The layout is kept and averaged in numpy: FFmpeg's own down-mix changes its gain with the sample format.
+        self._resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=sampling_rate)
+
+    def continues(self, frame: av.AudioFrame, start: Fraction | None) -> bool:
+        same = self.layout == (frame.sample_rate, frame.layout.name, frame.format.name)
+        return same and (start is None or abs(start - self.expected) <= _JUMP)
+
+    def push(self, frame: av.AudioFrame | None) -> Iterator[AudioChunk]:
+        if frame is not None:
+            self.expected += Fraction(frame.samples, frame.sample_rate)
+        for out in self._resampler.resample(frame):
+            mono = np.nan_to_num(out.to_ndarray(), posinf=1.0, neginf=-1.0).mean(axis=0, dtype=np.float32)
+            yield AudioChunk(self._position, np.clip(mono, -1.0, 1.0))
+            self._position += len(mono)
+
+
+def _chunks(opened: OpenMedia, stream: av.AudioStream, sampling_rate: int) -> Iterator[AudioChunk]:
+    segment: _Segment | None = None
+    for frame in decoded_frames(opened, stream):
+        _check_frame(opened, frame)
+        start = opened.relative(frame.pts, frame.time_base)
+        if segment is None or not segment.continues(frame, start):
+            if segment is not None:
+                yield from segment.push(None)
+            segment = _Segment(frame, start if start is not None else Fraction(0), sampling_rate)
+        yield from segment.push(frame)
+    if segment is not None:
+        yield from segment.push(None)
+
+
+def _check_frame(opened: OpenMedia, frame: av.AudioFrame) -> None:
+    if frame.sample_rate not in _RATES:
+        reason = f"its sampling rate of {frame.sample_rate} Hz is outside 1000..768000 Hz"
+        raise MediaError(Status.no_audio, reason, opened.path)
+    start = opened.relative(frame.pts, frame.time_base)
+    limit = opened.limits.max_duration_s
+    if start is not None and start > limit:
+        raise MediaError(
+            Status.too_long, f"sound at {float(start):.0f} s is over the limit of {limit:.0f} s", opened.path
+        )

@@ -1,0 +1,305 @@
+"""Opening a media file: limits, which streams are used, and the clock that all of them share.
+
+Clock zero is the container's start time, what players show as 0:00.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, overload
+
+from .outcomes import MediaError, Status, check_file, container_by_magic, ffmpeg_errors, missing_extra
+
+try:
+    import av
+    from av.stream import Disposition
+except ImportError as error:
+    raise missing_extra("av (PyAV)", "media") from error
+
+# Demuxers that hold recorded sound and picture. Everything else is refused: playlists (which open other files), text
+# that FFmpeg would play as ASCII art, still images, devices.
+_DEMUXERS = (
+    "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,mxf,nut,dv,rm,gif,"
+    "wav,w64,aiff,au,caf,flac,mp3,aac,ac3,eac3,dts,amr,amrnb,amrwb,wv,ape,tta"
+)
+_MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What one file may cost. A file over a limit has a typed outcome and is not read further.
+
+    Attributes:
+        max_bytes (`int`): File size.
+        max_duration_s (`float`): Declared and decoded duration, in seconds.
+        max_pixels (`int`): Width x height of a frame.
+        max_frames (`int`): Decoded frames.
+        max_seconds (`float`): Wall clock spent in decoding, in seconds; the time of the consumer is not counted.
+    """
+
+    max_bytes: int = 8 * 2**30
+    max_duration_s: float = 4 * 3600.0
+    max_pixels: int = 8192 * 4608
+    max_frames: int = 2_000_000
+    max_seconds: float = 3600.0
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, but got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """The declared properties of the video stream that is used. Sizes in pixels before rotation, times in seconds."""
+
+    index: int
+    codec: str
+    width: int
+    height: int
+    pixel_format: str | None
+    frame_rate_hz: float | None
+    start_s: float | None
+    duration_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """The declared properties of the audio stream that is used. Times in seconds."""
+
+    index: int
+    codec: str
+    sampling_rate: int
+    channels: int
+    start_s: float | None
+    duration_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What a file declares about itself. Nothing is decoded for it, so nothing here is proven.
+
+    Attributes:
+        container (`str`): FFmpeg's name of the container format.
+        size_bytes (`int`): File size.
+        duration_s (`float` or None): Declared duration in seconds.
+        video (`VideoInfo` or None): The video stream that is used; cover art does not count as one.
+        audio (`AudioInfo` or None): The audio stream that is used.
+        video_streams, audio_streams (`int`): How many there are of each.
+    """
+
+    path: str
+    container: str
+    size_bytes: int
+    duration_s: float | None
+    video: VideoInfo | None
+    audio: AudioInfo | None
+    video_streams: int
+    audio_streams: int
+
+
+class Deadline:
+    """A wall-clock budget that runs only while the decoder works."""
+
+    def __init__(self, seconds: float, path: str) -> None:
+        self._seconds = seconds
+        self._path = path
+        self._end = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise `MediaError` (`timeout`) when the budget is spent."""
+        if time.monotonic() > self._end:
+            raise MediaError(Status.timeout, f"decoding took over {self._seconds:g} s", self._path)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count the time of this block."""
+        started = time.monotonic()
+        yield
+        self._end += time.monotonic() - started
+
+
+@dataclass(slots=True)
+class OpenMedia:
+    """An open file with its clock, limits and warnings."""
+
+    path: str
+    container: av.container.InputContainer
+    size_bytes: int
+    limits: DecodeLimits
+    deadline: Deadline
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def zero(self) -> Fraction:
+        """Clock zero on the container's own time line, in seconds."""
+        start = self.container.start_time
+        return Fraction(0) if start is None else Fraction(start, _MICROSECONDS)
+
+    @property
+    def duration_s(self) -> float | None:
+        """Declared duration in seconds."""
+        duration = self.container.duration
+        return None if not duration or duration < 0 else duration / _MICROSECONDS
+
+    def video_stream(self) -> av.VideoStream | None:
+        """Return the default video stream, the largest of several; never cover art."""
+        streams = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
+        streams = [s for s in streams if s.codec_context is not None]
+        default = Disposition.default
+        return max(streams, key=lambda s: (bool(s.disposition & default), s.width * s.height), default=None)
+
+    def audio_stream(self) -> av.AudioStream | None:
+        """Return the default audio stream, the first of several."""
+        streams = [s for s in self.container.streams.audio if s.codec_context is not None]
+        return max(streams, key=lambda s: (bool(s.disposition & Disposition.default), -s.index), default=None)
+
+    def relative(self, stream_time: int | None, time_base: Fraction | None) -> Fraction | None:
+        """Return a stream's time stamp as seconds on the shared clock."""
+        if stream_time is None or not time_base:
+            return None
+        return stream_time * time_base - self.zero
+
+    def expected_end_s(self, stream: av.VideoStream | av.AudioStream) -> float | None:
+        """Return when the stream should end by what the file declares, in seconds on the shared clock."""
+        start = self.relative(stream.start_time, stream.time_base)
+        if stream.duration and stream.time_base:
+            return float((start or 0) + stream.duration * stream.time_base)
+        return self.duration_s
+
+    def warn_if_cut_short(self, stream: av.VideoStream | av.AudioStream, end_s: float) -> None:
+        """Note it when the stream gave clearly less than declared, as a truncated file does."""
+        expected = self.expected_end_s(stream)
+        if expected is not None and end_s < expected - max(0.5, 0.1 * expected):
+            self.warnings.append(f"the {stream.type} ends at {end_s:.2f} s, but the file declares {expected:.2f} s")
+
+
+@contextmanager
+def open_media(
+    path: str | os.PathLike[str], limits: DecodeLimits | None = None, warnings: list[str] | None = None
+) -> Iterator[OpenMedia]:
+    """Open a file for one sequential pass, within limits.
+
+    Args:
+        path (`str` or `PathLike`): A regular file; it is never taken for a URL or a playlist.
+        limits (`DecodeLimits`, *optional*): Defaults to `DecodeLimits()`.
+        warnings (`list[str]`, *optional*): Gets a sentence for everything odd that did not stop the decoding.
+
+    Raises:
+        MediaError: With the status of what is wrong with the file.
+    """
+    limits = limits or DecodeLimits()
+    name = os.fspath(path)
+    size = check_file(name, limits.max_bytes)
+    with ffmpeg_errors(name, "opening it as a media file"):
+        container = av.open(
+            "file:" + os.path.abspath(name),  # the prefix keeps "concat:" or "http:" in a name from being a protocol
+            mode="r",
+            options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+            metadata_errors="replace",
+            timeout=min(limits.max_seconds, 60.0),
+        )
+    with container:
+        opened = OpenMedia(name, container, size, limits, Deadline(limits.max_seconds, name))
+        if warnings is not None:
+            opened.warnings = warnings
+        _check_declared(opened)
+        yield opened
+
+
+def _check_declared(opened: OpenMedia) -> None:
+    if not opened.container.streams.video and not opened.container.streams.audio:
+        kind = container_by_magic(opened.path)
+        status = Status.undecodable if kind else Status.not_media
+        raise MediaError(status, f"it holds neither audio nor video ({kind or 'no known container'})", opened.path)
+    limit = opened.limits.max_duration_s
+    if opened.duration_s is not None and opened.duration_s > limit:
+        reason = f"its declared duration of {opened.duration_s:.0f} s is over the limit of {limit:.0f} s"
+        raise MediaError(Status.too_long, reason, opened.path)
+    video = opened.video_stream()
+    if video is not None:
+        check_pixels(opened, video.width, video.height)
+
+
+def check_pixels(opened: OpenMedia, width: int, height: int) -> None:
+    """Raise `MediaError` (`too_large`) for a frame over the pixel limit."""
+    if width * height > opened.limits.max_pixels:
+        reason = f"a frame of {width}x{height} is over the limit of {opened.limits.max_pixels} pixels"
+        raise MediaError(Status.too_large, reason, opened.path)
+
+
+def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> MediaInfo:
+    """Return what a file declares about itself, without decoding it.
+
+    Raises:
+        MediaError: When the file cannot be opened as media or is over a limit.
+    """
+    with open_media(path, limits) as opened:
+        streams = opened.container.streams
+        video, audio = opened.video_stream(), opened.audio_stream()
+        return MediaInfo(
+            path=opened.path,
+            container=opened.container.format.name,
+            size_bytes=opened.size_bytes,
+            duration_s=opened.duration_s,
+            video=None if video is None else _video_info(opened, video),
+            audio=None if audio is None else _audio_info(opened, audio),
+            video_streams=len(streams.video),
+            audio_streams=len(streams.audio),
+        )
+
+
+def _times(opened: OpenMedia, stream: av.VideoStream | av.AudioStream) -> tuple[float | None, float | None]:
+    start = opened.relative(stream.start_time, stream.time_base)
+    duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+    return None if start is None else float(start), duration
+
+
+def _video_info(opened: OpenMedia, stream: av.VideoStream) -> VideoInfo:
+    start_s, duration_s = _times(opened, stream)
+    context = stream.codec_context
+    rate = float(stream.average_rate) if stream.average_rate else None
+    size = (stream.width, stream.height)
+    return VideoInfo(stream.index, context.name, *size, context.pix_fmt, rate, start_s, duration_s)
+
+
+def _audio_info(opened: OpenMedia, stream: av.AudioStream) -> AudioInfo:
+    start_s, duration_s = _times(opened, stream)
+    context = stream.codec_context
+    return AudioInfo(stream.index, context.name, context.sample_rate, context.channels, start_s, duration_s)
+
+
+@overload
+def decoded_frames(opened: OpenMedia, stream: av.VideoStream) -> Iterator[av.VideoFrame]: ...
+@overload
+def decoded_frames(opened: OpenMedia, stream: av.AudioStream) -> Iterator[av.AudioFrame]: ...
+def decoded_frames(opened: OpenMedia, stream: Any) -> Iterator[Any]:
+    """Yield every frame that the decoder gives, past damaged packets, and what it still holds at the end."""
+    damaged = 0
+    for packet in _packets(opened, stream):
+        opened.deadline.check()
+        try:
+            frames = stream.decode(packet)
+        except (av.error.InvalidDataError, av.error.EOFError):
+            damaged += packet is not None
+            continue
+        for frame in frames:
+            damaged += bool(frame.is_corrupt)
+            yield frame
+    if damaged:
+        opened.warnings.append(f"{damaged} packets or frames of the {stream.type} are damaged")
+
+
+def _packets(opened: OpenMedia, stream: av.VideoStream | av.AudioStream) -> Iterator[av.Packet | None]:
+    """Yield the packets of one stream up to the first unreadable place, then None, which empties the decoder."""
+    packets = opened.container.demux(stream)
+    try:
+        yield from packets
+    except (av.error.InvalidDataError, av.error.EOFError, av.error.OSError) as error:
+        opened.warnings.append(f"reading stopped early: {error.strerror}")
+    yield None

@@ -1,0 +1,197 @@
+"""Files to frames and sound, both on the container's clock, in one sequential pass each.
+
+The frame of step k is the one *displayed* at t = (k + 0.5) / rate_hz seconds: the latest whose time stamp is <= t.
+Variable frame rate, late streams and odd time stamps need no special case then.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .audio import Audio, AudioChunk, iter_audio, read_audio
+from .container import (
+    AudioInfo,
+    DecodeLimits,
+    MediaInfo,
+    OpenMedia,
+    VideoInfo,
+    av,
+    check_pixels,
+    decoded_frames,
+    open_media,
+    probe,
+)
+from .outcomes import MediaError, Status, ffmpeg_errors
+
+__all__ = [
+    "Audio",
+    "AudioChunk",
+    "AudioInfo",
+    "DecodeLimits",
+    "Frame",
+    "MediaInfo",
+    "VideoInfo",
+    "iter_audio",
+    "iter_frames",
+    "probe",
+    "read_audio",
+]
+
+_FALLBACK_RATE = Fraction(25)  # Hz, for a stream that declares no rate and no frame durations
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One displayed frame.
+
+    Attributes:
+        step (`int`): Step k, or the index of the frame when all frames are asked for.
+        time_s (`float`): The step's centre in seconds, or the frame's own time when all frames are asked for.
+        rgb (`np.ndarray` of shape `(H, W, 3)`, uint8): Upright pixels; read-only, since steps may share it.
+        pts_s (`float`): When the frame came on display, in seconds; equal in two steps that show the same frame.
+    """
+
+    step: int
+    time_s: float
+    rgb: NDArray[np.uint8]
+    pts_s: float
+
+
+@dataclass(slots=True)
+class _Timed:
+    """A decoded frame that is not yet converted, and from when to when it is displayed (seconds)."""
+
+    frame: av.VideoFrame
+    start: Fraction
+    end: Fraction
+
+
+def iter_frames(
+    path: str | os.PathLike[str],
+    rate_hz: float | None = 5.0,
+    *,
+    limits: DecodeLimits | None = None,
+    threads: int = 0,
+    warnings: list[str] | None = None,
+) -> Iterator[Frame]:
+    """Yield the displayed frame at each step centre, as the file is decoded.
+
+    No step is yielded before the video begins or after its last frame ends. Only yielded frames are converted to RGB.
+
+    Args:
+        path (`str` or `PathLike`): A media file.
+        rate_hz (`float` or None, *optional*, defaults to 5.0): Steps per second; None yields every decoded frame.
+        limits (`DecodeLimits`, *optional*): What the file may cost.
+        threads (`int`, *optional*, defaults to 0): Decoder threads, 0 for one per core.
+        warnings (`list[str]`, *optional*): Gets a sentence for each oddity, such as a file that ends early.
+
+    Raises:
+        MediaError: `no_video`, `undecodable`, `too_short` (no step centre inside the video), or a limit.
+        ValueError: When `rate_hz` is not positive.
+    """
+    if rate_hz is not None and not 0 < rate_hz <= 1000:
+        raise ValueError(f"rate_hz must be in (0, 1000] or None, but got {rate_hz}.")
+    rate = None if rate_hz is None else Fraction(rate_hz).limit_denominator(100_000)
+    with open_media(path, limits, warnings) as opened, ffmpeg_errors(path, "decoding the video"):
+        stream = _video(opened)
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        steps = 0
+        end = Fraction(0)
+        for timed in _on_display(opened, stream):
+            end = timed.end
+            for frame in _frames_of(timed, rate, steps):
+                steps += 1
+                with opened.deadline.paused():
+                    yield frame
+        _check_end(opened, stream, steps, end)
+
+
+def _video(opened: OpenMedia) -> av.VideoStream:
+    stream = opened.video_stream()
+    if stream is not None:
+        return stream
+    pictures = len(opened.container.streams.video)
+    reason = "its only pictures are cover art or in an unknown codec" if pictures else "it has no video stream"
+    raise MediaError(Status.no_video, reason, opened.path)
+
+
+def _frames_of(timed: _Timed, rate: Fraction | None, index: int) -> Iterator[Frame]:
+    """Yield the steps during which one decoded frame is displayed."""
+    if rate is None:
+        yield Frame(index, float(timed.start), _to_rgb(timed.frame), float(timed.start))
+        return
+    half = Fraction(1, 2)
+    first = max(math.ceil(timed.start * rate - half), 0)
+    last = math.ceil(timed.end * rate - half)
+    if first >= last:
+        return
+    rgb = _to_rgb(timed.frame)
+    for step in range(first, last):
+        yield Frame(step, float((step + half) / rate), rgb, float(timed.start))
+
+
+def _to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    rgb = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    quarter_turns = round(frame.rotation / 90)  # counter-clockwise, as np.rot90 counts
+    if quarter_turns % 4:
+        rgb = np.ascontiguousarray(np.rot90(rgb, quarter_turns))
+    rgb.flags.writeable = False
+    return rgb
+
+
+def _on_display(opened: OpenMedia, stream: av.VideoStream) -> Iterator[_Timed]:
+    """Yield each decoded frame with its span on display, one frame late: the next one ends it."""
+    rate = stream.average_rate or stream.guessed_rate
+    usual = 1 / rate if rate else 1 / _FALLBACK_RATE
+    before: _Timed | None = None
+    backwards = 0
+    for count, frame in enumerate(decoded_frames(opened, stream), start=1):
+        _check_frame(opened, frame, count)
+        start = opened.relative(frame.pts, frame.time_base)
+        if start is None:
+            start = before.end if before else Fraction(0)
+        if before is not None and start <= before.start:
+            backwards += 1
+            continue
+        if start > opened.limits.max_duration_s:
+            _refuse_duration(opened, start)
+        if before is not None:
+            before.end = start
+            yield before
+        lasts = frame.duration * frame.time_base if frame.duration and frame.time_base else usual
+        before = _Timed(frame, start, start + lasts)
+    if before is not None:
+        before.end = min(before.end, Fraction(opened.limits.max_duration_s))
+        yield before
+    if backwards:
+        opened.warnings.append(f"{backwards} frames were left out because their time runs backwards")
+
+
+def _check_frame(opened: OpenMedia, frame: av.VideoFrame, count: int) -> None:
+    opened.deadline.check()
+    check_pixels(opened, frame.width, frame.height)
+    if count > opened.limits.max_frames:
+        reason = f"it has over {opened.limits.max_frames} frames, the limit"
+        raise MediaError(Status.too_long, reason, opened.path)
+
+
+def _refuse_duration(opened: OpenMedia, start: Fraction) -> None:
+    reason = f"a frame at {float(start):.0f} s is over the limit of {opened.limits.max_duration_s:.0f} s"
+    raise MediaError(Status.too_long, reason, opened.path)
+
+
+def _check_end(opened: OpenMedia, stream: av.VideoStream, steps: int, end: Fraction) -> None:
+    if end == 0:
+        raise MediaError(Status.undecodable, f"its {stream.codec_context.name} video gives no frame", opened.path)
+    if steps == 0:
+        reason = f"its video ends at {float(end):.3f} s, before the first step is half over"
+        raise MediaError(Status.too_short, reason, opened.path)
+    opened.warn_if_cut_short(stream, float(end))
