@@ -1,0 +1,1 @@
+"""Datasets: records, readers, splits, preprocessing cache, pseudo-fakes and the training loader."""

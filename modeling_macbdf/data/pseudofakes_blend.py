@@ -1,0 +1,145 @@
+"""Pseudo-fakes by blending: what face swaps and lip-sync leave behind.
+
+Self-blending follows Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images" (CVPR 2022): two
+differently treated copies of one picture are blended through a soft mask, so that only the statistics differ, not
+the person. Differs in: the treatment and the outline are constant over the clip with a slow drift, and five
+landmarks with random outlines replace the 81-point hull.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .clips import Clip
+from .pictures import (
+    Rng,
+    affine_warp,
+    blend,
+    change_inside,
+    elastic_grid,
+    jitter_colour,
+    mask_box,
+    mesh_warp,
+    per_frame,
+    random_down_up,
+    sharpen,
+    similarity,
+    small_affine,
+    smooth_noise,
+    usable_landmarks,
+)
+from .regions import region_mask
+
+BLEND_REGIONS = ("face", "inner", "lower", "mouth", "eyes", "nose", "left", "right")
+BLEND_WEIGHTS = (0.34, 0.22, 0.14, 0.08, 0.06, 0.04, 0.06, 0.06)
+ALPHAS = (0.5, 0.75, 1.0, 1.0, 1.0)
+Result = tuple[np.ndarray, np.ndarray]
+
+
+def pick_region(rng: Rng) -> str:
+    """A part of the face, whole faces more often than small parts."""
+    return str(rng.choice(BLEND_REGIONS, p=BLEND_WEIGHTS))
+
+
+def _treat(frames: np.ndarray, rng: Rng) -> np.ndarray:
+    """A copy with other statistics: colour, and softer or harsher detail."""
+    treated = jitter_colour(frames, rng, strength=rng.uniform(0.4, 1.2))
+    if rng.random() < 0.6:
+        return random_down_up(treated, rng, 0.35, 0.9)
+    return sharpen(treated, rng.uniform(0.4, 1.6), rng.uniform(0.6, 2.0))
+
+
+def _warp(frames: np.ndarray, rng: Rng) -> np.ndarray:
+    """A copy moved by a pixel or two, sometimes bent."""
+    steps, height, width = frames.shape[:3]
+    if rng.random() < 0.5:
+        return affine_warp(frames, small_affine(rng, steps, height, width))
+    bend = elastic_grid(rng, cells=4, scale=0.015 * width)
+    drift = 1 + smooth_noise(rng, steps, 1, 0.3)
+    return per_frame(frames, lambda t, image: mesh_warp(image, bend * drift[t]))
+
+
+def self_blend(clip: Clip, rng: Rng, donor: Clip | None) -> Result:
+    """The clip's own face, treated and moved a little, blended back over itself."""
+    del donor
+    mask = region_mask(clip.landmarks, clip.frames.shape[1], rng, pick_region(rng), float(rng.choice(ALPHAS)))
+    if rng.random() < 0.8:
+        return change_inside(clip.frames, mask, lambda part: _warp(_treat(part, rng), rng)), clip.video_mask.copy()
+    rows, columns = mask_box(mask)
+    frames = _treat(clip.frames, rng)  # the surroundings are treated, the face only moves
+    inside, outside = _warp(clip.frames[:, rows, columns], rng), frames[:, rows, columns]
+    frames[:, rows, columns] = blend(inside, outside, mask[:, rows, columns])
+    return frames, clip.video_mask.copy()
+
+
+def _aligned(source: Clip, order: np.ndarray, target: Clip, mask: np.ndarray) -> np.ndarray:
+    """Frames `order` of `source`, moved so that their landmarks meet those of `target`: the mask's box of them."""
+    size = target.frames.shape[1]
+    points = usable_landmarks(source.landmarks, size)[order]
+    wanted = usable_landmarks(target.landmarks, size)
+    rows, columns = mask_box(mask)
+    width, height = columns.stop - columns.start, rows.stop - rows.start
+    matrices = np.stack([similarity(w, p) for w, p in zip(wanted, points, strict=True)])
+    matrices[:, :, 2] += matrices[:, :, :2] @ (columns.start, rows.start)  # box coordinates in, crop coordinates out
+    return affine_warp(source.frames[order], matrices, (width, height))
+
+
+def _paste(frames: np.ndarray, part: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`part`, which covers the mask's box, blended over the frames."""
+    return change_inside(frames, mask, lambda _: part)
+
+
+def _nearby(rng: Rng, valid: np.ndarray) -> np.ndarray:
+    """(T,) for each step a step with a crop that is one to three steps away."""
+    steps = np.flatnonzero(valid)
+    place = np.arange(len(steps))
+    offset = rng.integers(1, 4) * (1 if rng.random() < 0.5 else -1)
+    moved = place + offset if rng.random() < 0.5 else place + rng.integers(1, 4, len(place)) * rng.choice([-1, 1])
+    moved = np.abs(moved)  # mirrored at both ends: no frame is its own source more often there
+    moved = np.where(moved >= len(steps), 2 * (len(steps) - 1) - moved, moved).clip(0, len(steps) - 1)
+    order = np.arange(len(valid))
+    order[steps] = steps[moved]
+    return order
+
+
+def lower_face_reuse(clip: Clip, rng: Rng, donor: Clip | None) -> Result:
+    """The mouth of another moment, aligned and blended in, often softened: what lip-sync generators leave."""
+    del donor
+    order = _nearby(rng, clip.video_mask)
+    region = "lower" if rng.random() < 0.7 else "mouth"
+    mask = region_mask(clip.landmarks, clip.frames.shape[1], rng, region)
+    mouth = _aligned(clip, order, clip, mask)
+    if rng.random() < 0.7:
+        mouth = random_down_up(mouth, rng, 0.3, 0.8)
+    if rng.random() < 0.5:
+        mouth = jitter_colour(mouth, rng, 0.4)
+    return _paste(clip.frames, mouth, mask), clip.video_mask & (order != np.arange(clip.steps))
+
+
+def _match_colour(source: np.ndarray, target: np.ndarray, strength: float) -> np.ndarray:
+    """Source with the target's mean and spread of each channel, measured over their middles."""
+    size = source.shape[1]
+    middle = slice(size // 4, 3 * size // 4)
+    s, t = (x[:, middle : middle.stop : 2, ::2] if False else x[:, middle, middle] for x in (source, target))
+    levels = np.arange(256)
+    out = np.empty_like(source)
+    for c in range(3):
+        gain = float(np.clip((t[..., c].std() + 1) / (s[..., c].std() + 1), 0.5, 2))
+        moved = (levels - s[..., c].mean()) * gain + t[..., c].mean()
+        table = (levels + strength * (moved - levels)).clip(0, 255).astype(np.uint8)
+        out[..., c] = table[source[..., c]]
+    return out
+
+
+def face_transplant(clip: Clip, rng: Rng, donor: Clip | None) -> Result:
+    """Another clip's face, aligned by landmarks, colour-matched and blended in: a crude face swap."""
+    if donor is None or not donor.has_video:
+        return self_blend(clip, rng, None)
+    steps = np.flatnonzero(donor.video_mask)
+    order = steps[np.arange(clip.steps) % len(steps)]
+    mask = region_mask(clip.landmarks, clip.frames.shape[1], rng, "inner" if rng.random() < 0.7 else "face")
+    rows, columns = mask_box(mask)
+    face = _match_colour(_aligned(donor, order, clip, mask), clip.frames[:, rows, columns], rng.uniform(0.7, 1.0))
+    if rng.random() < 0.6:
+        face = random_down_up(face, rng, 0.4, 0.9)
+    return _paste(clip.frames, face, mask), clip.video_mask.copy()
