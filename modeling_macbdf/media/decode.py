@@ -16,19 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .audio import Audio, AudioChunk, iter_audio, read_audio
-from .container import (
-    AudioInfo,
-    DecodeLimits,
-    MediaInfo,
-    OpenMedia,
-    VideoInfo,
-    av,
-    check_pixels,
-    decoded_frames,
-    open_media,
-    probe,
-)
+from .container import DecodeLimits, OpenMedia, av, check_pixels, decoded_frames, open_media
 from .outcomes import MediaError, Status, ffmpeg_errors
+from .probe import AudioInfo, MediaInfo, VideoInfo, probe
 
 __all__ = [
     "Audio",
