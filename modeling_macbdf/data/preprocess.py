@@ -1,0 +1,279 @@
+"""Records in, cached face tracks and sound out: once, in parallel, resumable, nothing dropped in silence.
+
+    macbdf preprocess --dataset manifest --root index.csv --columns path=file label=label --out cache
+
+Several machines share the work with `--shard i/n`; each writes its own shards into the same folder. A run that was
+broken off goes on where it stopped. Detector, tracker and decoder are those of `macbdf detect`.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..media.audio import SILENCE_PEAK, Audio, read_audio
+from ..media.decode import iter_frames, probe
+from ..media.faces import CenterFaceDetector, FaceDetector
+from ..media.outcomes import MediaError, Status
+from ..media.tracks import FaceTrack, TrackOptions
+from .cache import (
+    CacheSettings,
+    Outcome,
+    read_outcomes,
+    shard_files,
+    sound_columns,
+    summarize,
+    track_row,
+    write_atomic,
+    write_shard,
+)
+from .dense import dense_tracks
+from .records import ClipRecord
+
+CACHED = "cached"
+TRY_AGAIN = (Status.internal_error, Status.timeout)
+SHARD_BYTES = 96 * 2**20
+SHARD_CLIPS = 256
+PARTLY = (Status.no_face, Status.no_video, Status.too_short)  # the sound may still be of use
+_worker: dict[str, Any] = {}  # the detector and settings of a worker process
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """The rows of one clip and its outcome."""
+
+    rows: list[dict[str, Any]]
+    outcome: Outcome
+
+
+def _tracks(record: ClipRecord, settings: CacheSettings, detector: FaceDetector, threads: int) -> list[FaceTrack]:
+    options = TrackOptions(crop_size=settings.crop_size, crop_scale=settings.crop_scale)
+    frames = iter_frames(record.path, settings.cache_rate_hz, threads=threads)
+    tracks = dense_tracks(frames, detector, options, settings.stride, settings.min_steps)
+    if not tracks:
+        reason = f"no face was followed for {settings.min_steps} steps or more"
+        raise MediaError(Status.no_face, reason, record.path)
+    return tracks
+
+
+def _sound(record: ClipRecord, settings: CacheSettings) -> tuple[Audio | None, str]:
+    """The clip's sound, or None and why."""
+    try:
+        audio = read_audio(record.audio_path or record.path, settings.sampling_rate)
+    except MediaError as error:
+        return None, error.reason
+    if audio is None:
+        return None, "the file has no audio stream"
+    return (None, "the sound is silent") if audio.is_silent else (audio, "")
+
+
+def _info(path: str) -> str:
+    """What the container declares, as JSON: metadata probes read it."""
+    found = asdict(probe(path))
+    return json.dumps({name: found[name] for name in ("container", "size_bytes", "duration_s", "video", "audio")})
+
+
+def process_clip(record: ClipRecord, settings: CacheSettings, detector: FaceDetector, threads: int = 0) -> ClipResult:
+    """One clip through decoder, detector and tracker; every failure becomes an outcome.
+
+    Args:
+        record: the clip.
+        settings: of the cache.
+        detector: finds the faces.
+        threads: of the decoder; 0 = one per core.
+    """
+    begin = time.perf_counter()
+    status, reason, rows = CACHED, "", []
+    tracks: list[FaceTrack] = []
+    audio: Audio | None = None
+    try:
+        info = _info(record.path)
+        audio, silence = _sound(record, settings)
+        status, reason = (CACHED, "") if audio is not None else (str(Status.no_audio), silence)
+        try:
+            tracks = _tracks(record, settings, detector, threads)
+        except MediaError as error:
+            if error.status not in PARTLY:
+                raise
+            status, reason = str(error.status), error.reason
+        sound = sound_columns(audio, SILENCE_PEAK)
+        faces: list[FaceTrack | None] = [*tracks]
+        for track in faces or ([None] if audio is not None else []):
+            rows.append(track_row(record, track, sound, info, settings.jpeg_quality))  # noqa: PERF401
+    except MediaError as error:
+        status, reason, rows, tracks, audio = str(error.status), error.reason, [], [], None
+    except Exception as error:  # our own fault must not end a run over many thousand clips; it is counted and named
+        status, rows, tracks, audio = str(Status.internal_error), [], [], None
+        reason = f"{type(error).__name__}: {error}"
+    outcome = Outcome(
+        record.key, record.path, record.row, status, reason,
+        tracks=len(tracks),
+        crops=sum(len(track.steps) for track in tracks),
+        audio_s=round(audio.duration_s, 3) if audio is not None else 0.0,
+        seconds=round(time.perf_counter() - begin, 3),
+    )  # fmt: skip
+    return ClipResult(rows, outcome)
+
+
+def _start_worker(settings: CacheSettings) -> None:
+    _worker["settings"], _worker["detector"] = settings, CenterFaceDetector(threads=1)
+
+
+def _work(record: ClipRecord) -> ClipResult:
+    return process_clip(record, _worker["settings"], _worker["detector"], threads=1)
+
+
+def _crashed(record: ClipRecord) -> ClipResult:
+    reason = "the worker process died on this clip"
+    return ClipResult([], Outcome(record.key, record.path, record.row, str(Status.internal_error), reason))
+
+
+def _alone(record: ClipRecord, settings: CacheSettings) -> ClipResult:
+    """A clip in a process of its own, after a pool broke: finds out which clip kills its worker."""
+    with _pool(1, settings) as pool:
+        try:
+            return pool.submit(_work, record).result()
+        except BrokenProcessPool:
+            return _crashed(record)
+
+
+def _pool(processes: int, settings: CacheSettings) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")  # a forked onnxruntime or ffmpeg may hang
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(settings,))
+
+
+def _in_parallel(records: Sequence[ClipRecord], settings: CacheSettings, processes: int) -> Iterator[ClipResult]:
+    """Results in the order of the records, a few clips ahead at most."""
+    waiting = iter(records)
+    pool = _pool(processes, settings)
+    running: list[tuple[ClipRecord, Future[ClipResult]]] = []
+    try:
+        while True:
+            fresh = islice(waiting, 3 * processes - len(running))
+            running += [(record, pool.submit(_work, record)) for record in fresh]
+            if not running:
+                return
+            record, future = running.pop(0)
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                suspects = [record, *(r for r, _ in running)]
+                pool.shutdown(wait=False, cancel_futures=True)
+                pool, running = _pool(processes, settings), []
+                for suspect in suspects:
+                    yield _alone(suspect, settings)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _results(
+    records: Sequence[ClipRecord], settings: CacheSettings, processes: int, detector: FaceDetector | None
+) -> Iterator[ClipResult]:
+    if processes > 1:
+        yield from _in_parallel(records, settings, processes)
+        return
+    finder = detector or CenterFaceDetector()
+    for record in records:
+        yield process_clip(record, settings, finder)
+
+
+class _ShardWriter:
+    """Collects rows and writes them away in shards of limited size."""
+
+    def __init__(self, folder: Path, shard: tuple[int, int]) -> None:
+        self._folder, self._stem = folder, f"tracks-{shard[0]:04d}-of-{shard[1]:04d}"
+        taken = [int(path.stem.rsplit("-", 1)[1]) for path in shard_files(folder) if path.stem.startswith(self._stem)]
+        self._next = max(taken, default=-1) + 1
+        self._rows: list[dict[str, Any]] = []
+        self._outcomes: list[Outcome] = []
+        self._bytes = 0
+
+    def add(self, result: ClipResult) -> None:
+        self._rows += result.rows
+        self._outcomes.append(result.outcome)
+        self._bytes += sum(len(row["audio"]) + sum(map(len, row["crops"])) for row in result.rows)
+        if self._bytes >= SHARD_BYTES or len(self._outcomes) >= SHARD_CLIPS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._outcomes:
+            write_shard(self._folder / f"{self._stem}-{self._next:05d}.parquet", self._rows, self._outcomes)
+            self._next, self._rows, self._outcomes, self._bytes = self._next + 1, [], [], 0
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`i/n` with 0 <= i < n.
+
+    Raises:
+        ValueError: the text has another form.
+    """
+    first, _, second = text.partition("/")
+    if not (first.isdigit() and second.isdigit() and int(first) < int(second)):
+        raise ValueError(f"shard must read i/n with 0 <= i < n, but got {text!r}")
+    return int(first), int(second)
+
+
+def unfinished(records: Iterable[ClipRecord], folder: Path, shard: tuple[int, int]) -> list[ClipRecord]:
+    """The records of this shard that the cache does not hold yet, each file once."""
+    done = {outcome.key for outcome in read_outcomes(folder) if outcome.status not in TRY_AGAIN}
+    mine = {record.key: record for record in records if int(record.key, 16) % shard[1] == shard[0]}
+    return [record for key, record in mine.items() if key not in done]
+
+
+def preprocess(
+    records: Sequence[ClipRecord],
+    folder: str | Path,
+    settings: CacheSettings | None = None,
+    processes: int = 1,
+    shard: tuple[int, int] = (0, 1),
+    progress: bool = False,
+    detector: FaceDetector | None = None,
+) -> dict[str, Any]:
+    """Fill a cache with the clips that it does not hold yet.
+
+    Args:
+        records: of a dataset's reader.
+        folder: of the cache; made if it does not exist.
+        settings: what to store; must be those of an existing cache.
+        processes: worker processes on this machine.
+        shard: (i, n), this machine's share.
+        progress: whether to show a bar.
+        detector: another face detector; with one process only.
+
+    Returns:
+        The summary of the whole cache so far, as in `summary.json`.
+
+    Raises:
+        ValueError: `settings` differ from the cache's, or a custom detector should run in several processes.
+    """
+    if processes < 1 or (detector is not None and processes > 1):
+        raise ValueError(f"processes must be 1 with a detector of one's own, and at least 1, but got {processes}")
+    folder, settings = Path(folder), settings or CacheSettings()
+    settings.save(folder)
+    todo = unfinished(records, folder, shard)
+    writer = _ShardWriter(folder, shard)
+    try:
+        for result in _with_bar(_results(todo, settings, processes, detector), len(todo), progress):
+            writer.add(result)
+    finally:
+        writer.flush()  # what is finished is kept, also on Ctrl-C
+    outcomes = read_outcomes(folder)
+    summary = summarize(outcomes)
+    write_atomic(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False).encode())
+    return summary
+
+
+def _with_bar(results: Iterator[ClipResult], total: int, progress: bool) -> Iterator[ClipResult]:
+    if not progress:
+        return results
+    from tqdm import tqdm
+
+    return iter(tqdm(results, total=total, unit="clip", desc="preprocess"))
