@@ -6,6 +6,7 @@ Clock zero is the container's start time, what players show as 0:00.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,18 +117,21 @@ class OpenMedia:
             return None
         return stream_time * time_base - self.zero
 
-    def expected_end_s(self, stream: av.VideoStream | av.AudioStream) -> float | None:
-        """Return when the stream should end by what the file declares, in seconds on the shared clock."""
-        start = self.relative(stream.start_time, stream.time_base)
-        if stream.duration and stream.time_base:
-            return float((start or 0) + stream.duration * stream.time_base)
-        return self.duration_s
-
     def warn_if_cut_short(self, stream: av.VideoStream | av.AudioStream, end_s: float) -> None:
         """Note it when the stream gave clearly less than declared, as a truncated file does."""
-        expected = self.expected_end_s(stream)
-        if expected is not None and end_s < expected - max(0.5, 0.1 * expected):
+        expected, slack = self._declared_end_s(stream)
+        if expected is not None and end_s < expected - max(0.5, slack * expected):
             self.warnings.append(f"the {stream.type} ends at {end_s:.2f} s, but the file declares {expected:.2f} s")
+
+    def _declared_end_s(self, stream: av.VideoStream | av.AudioStream) -> tuple[float | None, float]:
+        """Return when the stream should end, in seconds on the shared clock, and the fraction it may be off."""
+        if stream.duration and stream.time_base:
+            start = self.relative(stream.start_time, stream.time_base) or 0
+            return float(start + stream.duration * stream.time_base), 0.1
+        tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))  # Matroska's
+        if tag:
+            return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) - float(self.zero), 0.1
+        return self.duration_s, 0.3  # another stream may simply be longer
 
 
 @contextmanager
