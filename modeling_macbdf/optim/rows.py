@@ -10,7 +10,8 @@ from torch import Tensor
 # One objective's gradient, tensor by tensor, in the order of its parameters; None where it does not reach.
 Row: TypeAlias = list[Tensor | None]
 
-_CHUNK = 1 << 20  # elements turned to float64 at a time
+# Elements turned to float64 at a time: what stays in a CPU's cache, and few launches elsewhere.
+_CPU_CHUNK, _DEVICE_CHUNK = 1 << 17, 1 << 24
 _CANCELLED = 1e-2  # |g| / sum_k |w_k| |g_k| below which a float32 sum loses the direction
 
 
@@ -45,9 +46,14 @@ def gram_matrix(rows: Sequence[Row]) -> Tensor:
 
 
 def _products(vectors: list[Tensor]) -> Tensor:
-    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=vectors[0].device)
-    for start in range(0, len(vectors[0]), _CHUNK):
-        chunk = torch.stack([vector[start : start + _CHUNK] for vector in vectors]).double()
+    size, device = len(vectors[0]), vectors[0].device
+    step = min(size, _CPU_CHUNK if device.type == "cpu" else _DEVICE_CHUNK)
+    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=device)
+    buffer = torch.empty(len(vectors), step, dtype=torch.float64, device=device)
+    for start in range(0, size, max(step, 1)):
+        chunk = buffer[:, : min(step, size - start)]
+        for row, vector in zip(chunk, vectors, strict=True):
+            row.copy_(vector[start : start + step])
         total += chunk @ chunk.T
     return total
 
