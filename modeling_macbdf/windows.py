@@ -5,6 +5,7 @@ so that it ends with the track, and a track shorter than one window gives one sh
 processor, with masked steps).
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -13,16 +14,28 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive steps of one face: `crops` (steps, S, S, 3) uint8, the first of them at `first_step` of the clip."""
+    """Consecutive steps of one face, or of the sound alone.
 
-    track: int
+    Attributes:
+        track: number of the face track, None for sound alone.
+        first_step: where the window begins on the clip's clock.
+        steps: its length.
+        crops: (steps, S, S, 3) uint8, None for sound alone.
+    """
+
+    track: int | None
     first_step: int
-    crops: np.ndarray
+    steps: int
+    crops: np.ndarray | None
 
-    @property
-    def steps(self) -> int:
-        """Number of steps in the window."""
-        return len(self.crops)
+
+def sound_windows(num_steps: int, length: int, hop: int, min_steps: int = 1) -> list[Window]:
+    """Windows over a clip without a picture, cut by the same rule as a face track's."""
+    if num_steps < min_steps:
+        return []
+    last = max(num_steps - length, 0)
+    starts = sorted({*range(0, last + 1, hop), last})
+    return [Window(None, start, min(length, num_steps), None) for start in starts]
 
 
 @dataclass
@@ -77,13 +90,14 @@ class WindowBuilder:
         self._tracks.pop(track, None)
         return window
 
-    def finish_all(self) -> list[Window]:
-        """Ends every track that is still open, in the order in which they began."""
-        windows = [self.finish(track) for track in list(self._tracks)]
+    def finish_before(self, step: float = math.inf) -> list[Window]:
+        """Ends the tracks (all by default) whose last crop lies before `step`, in the order in which they began."""
+        over = [track for track, pending in self._tracks.items() if pending.last_step < step]
+        windows = [self.finish(track) for track in over]
         return [window for window in windows if window is not None]
 
     def _emit(self, track: int) -> Window:
         pending = self._tracks[track]
         pending.unseen, pending.emitted = 0, True
         crops = np.stack(pending.crops)
-        return Window(track, pending.last_step - len(crops) + 1, crops)
+        return Window(track, pending.last_step - len(crops) + 1, len(crops), crops)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeling_macbdf.windows import Window, WindowBuilder
+from modeling_macbdf.windows import Window, WindowBuilder, sound_windows
 
 
 def crop(step: int) -> np.ndarray:
@@ -31,6 +31,21 @@ def test_every_step_is_in_a_window_and_holds_its_own_crop(steps, first, length, 
 
 def test_starts_follow_the_hop_and_the_last_window_ends_with_the_track():
     assert [window.first_step for window in cut(50)] == [0, 8, 16, 24, 32, 34]
+
+
+@given(steps=st.integers(4, 120), length=st.integers(2, 20), data=st.data())
+def test_sound_is_cut_like_a_face_track(steps, length, data):
+    hop = data.draw(st.integers(1, length))
+    like = [(window.first_step, window.steps) for window in cut(steps, 0, length, hop)]
+    assert [(window.first_step, window.steps) for window in sound_windows(steps, length, hop, 4)] == like
+
+
+def test_tracks_that_got_no_more_crops_are_ended():
+    builder = WindowBuilder(4, 2)
+    builder.push(0, 0, crop(0))
+    builder.push(1, 5, crop(5))
+    assert [window.track for window in builder.finish_before(5)] == [0]
+    assert [window.track for window in builder.finish_before()] == [1]
 
 
 def test_short_track_gives_one_short_window_and_a_shorter_one_none():

@@ -1,10 +1,19 @@
 """Fits the calibration that a saved model carries: Platt scaling for each answer, and the two verdict thresholds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+
+from . import metrics
+
+# Answer of the detector -> the field of a scored row, and the label that it is compared with.
+ANSWERS = {
+    "joint": ("p_fake", "label"),
+    "video": ("p_fake_video", "video_label"),
+    "audio": ("p_fake_audio", "audio_label"),
+}
 
 IDENTITY: dict[str, Any] = {
     "joint": [1.0, 0.0],
@@ -59,3 +68,49 @@ def verdict_thresholds(labels: np.ndarray, probabilities: np.ndarray) -> Mapping
         "real_below": min(miss_threshold(probabilities[labels == 1]), 0.5),
         "fake_above": max(false_alarm_threshold(probabilities[labels == 0]), 0.5),
     }
+
+
+def calibrate(rows: Sequence[Mapping[str, Any]], source: str) -> dict[str, Any]:
+    """The calibration for a model's config, from clips scored with `IDENTITY`.
+
+    Args:
+        rows: of `evaluation.evaluate.score_records`.
+        source: which data and which split, in words; stored beside the numbers.
+
+    Raises:
+        ValueError: if no answer has scored clips of both classes.
+    """
+    maps = {}
+    for answer in ANSWERS:
+        chosen = [row for row in rows if _has(row, answer)]
+        labels, log_odds = _columns(chosen, answer)
+        if len(set(labels.tolist())) == 2:
+            maps[answer] = fit_platt(labels, log_odds, metrics.source_weights(labels, [r["source"] for r in chosen]))
+    # Every clip by the answer that a user would be given: sound and picture together, or the only stream that it has.
+    given = {kind: [row for row in rows if _kind(row) == kind and kind in maps] for kind in ANSWERS}
+    labels = np.array([row["label"] for kind in given for row in given[kind]], int)
+    if len(set(labels.tolist())) < 2:
+        raise ValueError(f"rows must hold scored clips of both classes, but the classes are {sorted(set(labels))}")
+    probabilities = np.concatenate([_probabilities(given[kind], maps[kind]) for kind in given if kind in maps])
+    return {**maps, **verdict_thresholds(labels, probabilities), "source": source, "clips": len(labels)}
+
+
+def _has(row: Mapping[str, Any], answer: str) -> bool:
+    score, label = ANSWERS[answer]
+    return row[score] is not None and row[label] is not None and (answer != "joint" or _kind(row) == "joint")
+
+
+def _kind(row: Mapping[str, Any]) -> str | None:
+    """Which answer a clip's `p_fake` is."""
+    return {"scored": "joint", "no_audio": "video", "no_video": "audio"}.get(row["status"])
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], answer: str) -> tuple[np.ndarray, np.ndarray]:
+    score, label = ANSWERS[answer]
+    p = np.clip(np.array([row[score] for row in rows], float), 1e-15, 1 - 1e-15)
+    return np.array([row[label] for row in rows], int), np.log(p / (1 - p))
+
+
+def _probabilities(rows: Sequence[Mapping[str, Any]], scale_bias: Sequence[float]) -> np.ndarray:
+    _, log_odds = _columns(rows, "joint")
+    return 1 / (1 + np.exp(-(scale_bias[0] * log_odds + scale_bias[1])))

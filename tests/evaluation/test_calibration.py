@@ -5,6 +5,7 @@ import pytest
 
 from modeling_macbdf.evaluation.calibration import (
     MIN_SCALE,
+    calibrate,
     false_alarm_threshold,
     fit_platt,
     miss_threshold,
@@ -67,3 +68,35 @@ def test_a_worthless_score_is_mostly_inconclusive():
         1 / (1 + np.exp(-scores)) < thresholds["fake_above"]
     )
     assert undecided.mean() > 0.8
+
+
+def rows(n: int = 200, separation: float = 2.0) -> list[dict]:
+    """Scored clips; every third has no sound, and what voice there is has no label where the clip is fake."""
+    labels, scores = sample(separation, n)
+    silent = np.arange(n) % 3 == 0
+    p = 1 / (1 + np.exp(-scores))
+    return [
+        {
+            "p_fake": p[i],
+            "p_fake_video": p[i],
+            "p_fake_audio": None if silent[i] else 0.5,
+            "label": int(labels[i]),
+            "video_label": int(labels[i]),
+            "audio_label": None if labels[i] else 0,
+            "status": "no_audio" if silent[i] else "scored",
+            "source": "phone" if i % 2 else "studio",
+        }
+        for i in range(n)
+    ]
+
+
+def test_an_answer_without_both_classes_stays_uncalibrated():
+    fitted = calibrate(rows(), "made")
+    assert {"joint", "video"} <= set(fitted)
+    assert "audio" not in fitted
+    assert fitted["source"] == "made"
+
+
+def test_calibration_of_one_class_is_refused():
+    with pytest.raises(ValueError, match="both classes"):
+        calibrate([row for row in rows() if row["label"] == 0], "made")

@@ -1,0 +1,45 @@
+"""Where the time goes: wall-clock seconds by stage."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+class Stopwatch:
+    """Adds up the wall-clock seconds of named stages.
+
+    Args:
+        stages: their names, in the order of the report.
+    """
+
+    def __init__(self, *stages: str) -> None:
+        self.seconds = dict.fromkeys(stages, 0.0)
+        self._begin = time.perf_counter()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the time of the block to a stage."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - begin
+
+    def iterate(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """Passes items on and adds the time that getting them takes to a stage; not the time spent on them."""
+        iterator = iter(items)
+        while True:
+            with self.stage(name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
+    def result(self) -> dict[str, float]:
+        """All stages and the "total" since the start, rounded to the millisecond."""
+        total = time.perf_counter() - self._begin
+        return {name: round(value, 3) for name, value in {**self.seconds, "total": total}.items()}

@@ -1,0 +1,70 @@
+"""What an evaluation says of scored rows: every clip accounted for, generators and sources kept apart."""
+
+import numpy as np
+import pytest
+
+from modeling_macbdf.evaluation.evaluate import answer_metrics, coverage, evaluate
+
+
+def row(label: int, p: float | None, **fields) -> dict:
+    base = {
+        "path": f"{label}-{p}.mp4",
+        "label": label,
+        "video_label": label,
+        "audio_label": None,
+        "p_fake": p,
+        "p_fake_video": p,
+        "p_fake_audio": None,
+        "status": "scored" if p is not None else "no_face",
+        "verdict": None if p is None else "fake" if p > 0.8 else "real" if p < 0.2 else "inconclusive",
+        "generator": "swap" if label else "",
+        "source": "" if label else "phone",
+        "identity": "someone",
+        "pair": "",
+    }
+    return {**base, **fields}
+
+
+ROWS = [row(0, 0.1), row(0, 0.3), row(1, 0.9), row(1, 0.25), row(1, None), row(0, None)]
+
+
+def test_unscored_clips_are_counted_by_reason_and_class():
+    assert coverage(ROWS) == {
+        "clips": 6,
+        "scored": 4,
+        "by_status": {"no_face/fake": 1, "no_face/real": 1, "scored/fake": 2, "scored/real": 2},
+    }
+
+
+def test_worst_case_takes_unscored_clips_as_wrong():
+    result = evaluate(ROWS, resamples=10)
+    assert result["metrics"]["auc"] == pytest.approx(0.75)
+    assert result["worst_case"]["auc"] == pytest.approx(3 / 9)
+    assert result["worst_case"]["reals_called_fake"] == pytest.approx(1 / 3)
+
+
+def test_verdict_rates():
+    values = answer_metrics(ROWS[:4])
+    assert values["reals_called_fake"] == 0.0
+    assert values["inconclusive"] == pytest.approx(0.5)
+    assert values["balanced_accuracy"] == pytest.approx(0.75)
+
+
+def test_interval_holds_the_estimate():
+    random = np.random.default_rng(0)
+    rows = [row(i % 2, float(random.random() * 0.7 + 0.3 * (i % 2)), identity=str(i)) for i in range(80)]
+    result = evaluate(rows, resamples=200)
+    low, high = result["intervals"]["auc"]
+    assert low < result["metrics"]["auc"] < high
+
+
+def test_one_class_has_no_metric_and_no_error():
+    result = evaluate([row(0, 0.2), row(0, 0.4)], resamples=10)
+    assert result["metrics"] == {"auc": None}
+    assert result["intervals"] == {}
+
+
+def test_a_stream_without_labels_is_compared_with_the_clip():
+    rows = [row(0, 0.1, p_fake_audio=0.2, audio_label=0), row(1, 0.9, p_fake_audio=0.7)]
+    streams = evaluate(rows, resamples=10)["streams"]
+    assert streams["audio"] == {"scored": 2, "auc": None, "auc_against_clip": 1.0}
