@@ -1,6 +1,6 @@
 """Every pseudo-fake kind by name, and the mix from which training draws.
 
-    labelled = Mix().draw(clip, rng, donor)     # a forged window with its labels
+    labelled = Mix().draw(clip, rng)            # a forged window with its labels
     labelled = forge(clip, "self_blend", rng)   # one kind
 
 A transform is a pure function of the window, a generator of random numbers and, where it needs one, another clip.
@@ -42,6 +42,7 @@ VISUAL: dict[str, VisualTransform] = {
 AUDIO: dict[str, AudioTransform] = {**{name: voice_transform(name) for name in VOICES}, "splice_voice": splice_voice}
 MISMATCH: dict[str, AudioTransform] = {"time_shift": time_shift, "other_voice": other_voice}
 KINDS = (*VISUAL, *AUDIO, *MISMATCH)
+NEEDS_DONOR = ("face_transplant", "splice_voice", "other_voice")
 PARTIAL = 0.2  # share of visual forgeries that cover a part of the window only
 WHOLE_STEPS = 4  # a partial forgery keeps at least this many steps
 Apply = Callable[[Labelled, np.ndarray, np.ndarray, str], Labelled]
@@ -131,8 +132,14 @@ class Mix:
                     f"{name} must weigh some of {tuple(known)} with numbers >= 0, but got {dict(weights)}"
                 )
 
-    def draw(self, clip: Clip, rng: Rng, donor: Clip | None = None) -> Labelled | None:
-        """A forged window, or None where the window can bear none of the mix's kinds."""
+    def draw(self, clip: Clip, rng: Rng, donor: Callable[[], Clip | None] | None = None) -> Labelled | None:
+        """A forged window, or None where the window can bear none of the mix's kinds.
+
+        Args:
+            clip: a recorded window.
+            rng: decides everything that is random.
+            donor: gives another person's window; called only for the kinds that need one.
+        """
         able = {"video": clip.has_video, "audio": clip.has_voice}
         able["both"] = able["mismatch"] = clip.has_video and clip.has_voice
         stream = _pick({name: weight for name, weight in self.streams.items() if able[name]}, rng)
@@ -143,7 +150,8 @@ class Mix:
         for group in chosen[stream]:
             kind = _pick(getattr(self, group), rng)
             if kind is not None:
-                labelled = forge(labelled, kind, rng, donor, self.partial)
+                other = donor() if donor is not None and kind in NEEDS_DONOR else None
+                labelled = forge(labelled, kind, rng, other, self.partial)
         return labelled
 
 
