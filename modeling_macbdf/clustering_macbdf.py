@@ -51,8 +51,8 @@ class PrototypeAttention(nn.Module):
         init.zeros_(self.score.bias)
         init.constant_(self.raw_slope, math.log(math.expm1(_START_SLOPE)))
 
-    def forward(self, points: Tensor, prototypes: Tensor, distance: Tensor) -> Tensor:
-        """Score (B,) of points (B, P), prototypes (C, K, P), composite distance (B, C, K); higher = surer."""
+    def forward(self, points: Tensor, prototypes: Tensor, distance: Tensor, margin: Tensor) -> Tensor:
+        """Score (B,) of points (B, P), prototypes (C, K, P), distance (B, C, K), margin (B,); higher = surer."""
         dtype = self.query.weight.dtype
         query = self.query(points.to(dtype)).unflatten(-1, (self.heads, -1))  # (B, heads, P / heads)
         keys = self.key(prototypes.flatten(0, 1).to(dtype)).unflatten(-1, (self.heads, -1))  # (CK, heads, P / heads)
@@ -60,8 +60,6 @@ class PrototypeAttention(nn.Module):
         logits = torch.einsum("bhd,khd->bhk", query, keys).float() / math.sqrt(query.shape[-1])
         weights = (logits - distance.flatten(1).unsqueeze(1)).softmax(dim=-1)  # (B, heads, CK)
         attended = torch.einsum("bhk,khd->bhd", weights.to(values.dtype), values).flatten(1)  # (B, P)
-        nearest = distance.amin(dim=-1)  # (B, C)
-        margin = (nearest[:, 0] - nearest[:, 1]).abs()
         return self.score(attended).squeeze(-1).float() + F.softplus(self.raw_slope.float()) * margin
 
 
@@ -124,7 +122,8 @@ class ClusterWeighting(nn.Module):
     def _score(self, modality: int, attention: PrototypeAttention, points: Tensor) -> Tensor:
         prototypes = self.bank.prototypes[modality].float()
         prototypes = prototypes.clone() if self.training else prototypes
-        return attention(points, prototypes, self.bank.distances(modality, points, self.mixing()))
+        distance = self.bank.distances(modality, points, self.mixing())
+        return attention(points, prototypes, distance, self.bank.margin(modality, distance))
 
     def feature_distance(self, z_v: Tensor, z_a: Tensor, video_present: Tensor, audio_present: Tensor) -> Tensor:
         """Composite distance to the nearest prototype of any class, a sign of unfamiliar media.

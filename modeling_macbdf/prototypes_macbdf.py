@@ -17,6 +17,7 @@ from transformers import initialization as init
 from transformers.utils.generic import maybe_autocast
 
 _EIGENVALUE_FLOOR = 1e-3  # of 1 / P, the variance per axis of directions drawn at random
+_SOFTNESS = 0.25  # of the minimum over a class's prototypes, in units of the composite distance
 _APART = 1e-3  # a sample nearer than this to a prototype founds no new one
 
 
@@ -116,6 +117,18 @@ class PrototypeBank(nn.Module):
         with maybe_autocast(points.device.type, enabled=False):
             distance = composite_distance(points.float(), centres, whitening, mixing)
         return distance.masked_fill(self.counts[modality] == 0, 1e4)
+
+    def margin(self, modality: int, distance: Tensor) -> Tensor:
+        """Gap (B,) between the distances to the two classes, from those to their prototypes (B, C, K).
+
+        A class is as near as its nearest prototype, each moved away by its rarity: a soft minimum of d with the
+        prototypes' shares as weights. A few swapped labels that found a prototype of their own then cannot make the
+        classes look alike. With K = 1 it is the plain distance.
+        """
+        number = self.counts[modality].to(distance.dtype)  # (C, K)
+        share = number / number.sum(dim=-1, keepdim=True).clamp(min=1)
+        near = -_SOFTNESS * (share.clamp(min=1e-6).log() - distance / _SOFTNESS).logsumexp(dim=-1)  # (B, C)
+        return (near[:, 0] - near[:, 1]).abs()
 
     @torch.no_grad()
     def update(self, points: Tensor, labels: Tensor) -> None:

@@ -178,7 +178,7 @@ class AdaptiveTemperature(nn.Module):
             self.belief_mean.copy_(log_tau)
             self.belief_variance.copy_(torch.where(usable, (1 - gain) * variance + self.process_noise(), variance))
         if log_tau.requires_grad:
-            log_tau.register_hook(self._gradient_recorder(log_tau.device))
+            log_tau.register_hook(self._gradient_recorder(usable))
         return log_tau
 
     @torch.no_grad()
@@ -188,8 +188,8 @@ class AdaptiveTemperature(nn.Module):
         calm, erratic = _PROCESS_NOISE
         return calm + (erratic - calm) * ratio / (1 + ratio)
 
-    def _gradient_recorder(self, device: torch.device) -> Callable[[Tensor], None]:
-        recorded = torch.zeros((), dtype=torch.bool, device=device)
+    def _gradient_recorder(self, usable: Tensor) -> Callable[[Tensor], None]:
+        recorded = ~usable  # 0-dim bool of this forward; tensors throughout, so that a GPU never waits
 
         @torch.no_grad()
         def record(gradient: Tensor) -> None:
