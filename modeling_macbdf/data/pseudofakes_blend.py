@@ -137,7 +137,8 @@ def face_transplant(clip: Clip, rng: Rng, donor: Clip | None) -> Result:
         return self_blend(clip, rng, None)
     steps = np.flatnonzero(donor.video_mask)
     order = steps[np.arange(clip.steps) % len(steps)]
-    mask = region_mask(clip.landmarks, clip.frames.shape[1], rng, "inner" if rng.random() < 0.7 else "face")
+    # The inner face only: beyond it a turned donor would bring its own background along.
+    mask = region_mask(clip.landmarks, clip.frames.shape[1], rng, "inner")
     rows, columns = mask_box(mask)
     face = _match_colour(_aligned(donor, order, clip, mask), clip.frames[:, rows, columns], rng.uniform(0.7, 1.0))
     if rng.random() < 0.6:

@@ -104,7 +104,8 @@ def still_animation(clip: Clip, rng: Rng, donor: Clip | None) -> Result:
     points = usable_landmarks(clip.landmarks, size)
     still = int(rng.choice(np.flatnonzero(clip.video_mask)))
     path = _head_path(clip, rng, points, still)
-    opening = _envelope(clip, rng) * rng.uniform(0.02, 0.07) * size
+    envelope = _envelope(clip, rng)
+    opening = (envelope - envelope[still] * rng.random()) * rng.uniform(0.03, 0.09) * size  # < 0: it closes
     ticks = mesh_ticks(size, CELLS).astype(np.float64)
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1)
     head = _bump(grid, points[still].mean(axis=0), 0.38 * size, 0.45 * size)[..., None] ** rng.choice((0.2, 0.6, 1.0))

@@ -73,7 +73,7 @@ def upsampling_grid(frames: np.ndarray, rng: Rng) -> np.ndarray:
     pattern = np.asarray(Image.fromarray(pattern).resize((width, height), Image.Resampling.BICUBIC))
     soft = down_up(frames, min(1.0, grid) / 2, DOWN_FILTERS[3], UP_FILTERS[3])  # nearest: the blocks of a doubling
     mixed = untall(Image.blend(tall(frames), tall(soft), rng.uniform(0.1, 0.5)), frames)
-    gain = np.rint(rng.uniform(0.02, 0.06) * 256 * pattern).astype(np.int16)
+    gain = np.rint(rng.uniform(0.01, 0.035) * 256 * pattern).astype(np.int16)
     change = (luma(mixed).astype(np.int32) * gain) // 256
     return np.clip(mixed + change[..., None], 0, 255).astype(np.uint8)
 

@@ -9,7 +9,7 @@ from .pictures import Rng, outline_masks, smooth_noise, usable_landmarks
 # Outlines in face units: origin between the eyes, y = 1 at the mouth, x = 1 the same length sideways.
 OUTLINE_POINTS = 24
 REGIONS = {  # centre x, centre y, half width, half height
-    "face": (0.0, 0.45, 1.00, 1.40),
+    "face": (0.0, 0.45, 0.94, 1.35),
     "inner": (0.0, 0.50, 0.80, 0.85),
     "lower": (0.0, 0.95, 0.85, 0.70),
     "mouth": (0.0, 1.00, 0.55, 0.38),
