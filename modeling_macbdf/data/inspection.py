@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +106,7 @@ def waveform_picture(samples: np.ndarray, width: int, height: int = WAVE_HEIGHT)
         return picture
     edges = np.linspace(0, len(samples), width + 1).astype(int)
     rows = np.arange(height)[:, None]
-    low, high = (
-        np.array([pick(samples[a : max(b, a + 1)]) for a, b in zip(edges, edges[1:], strict=False)])
-        for pick in (np.min, np.max)
-    )
+    low, high = (np.array([pick(samples[a : max(b, a + 1)]) for a, b in pairwise(edges)]) for pick in (np.min, np.max))
     top, bottom = ((0.5 - 0.5 * value.clip(-1, 1)) * (height - 1) for value in (high, low))
     picture[(rows >= np.floor(top)) & (rows <= np.ceil(bottom))] = (40, 70, 140)
     return picture
