@@ -1,0 +1,43 @@
+"""MACB-DF: an audio-visual deepfake detector on the Hugging Face stack.
+
+Importing the package registers the model with the Auto classes of transformers. Both `AutoModel` and
+`AutoModelForVideoClassification` give the detector: a headless one would serve nobody.
+"""
+
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForVideoClassification,
+    AutoProcessor,
+)
+
+from .configuration_macbdf import MACBDFAudioConfig, MACBDFConfig, MACBDFVideoConfig
+from .feature_extraction_macbdf import MACBDFFeatureExtractor
+from .image_processing_macbdf import MACBDFImageProcessor
+from .modeling_macbdf import MACBDFForClassification, MACBDFModel, MACBDFModelOutput, MACBDFOutput
+from .processing_macbdf import MACBDFProcessor
+
+__version__ = "0.1.0"
+
+for _config in (MACBDFConfig, MACBDFVideoConfig, MACBDFAudioConfig):
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+AutoModel.register(MACBDFConfig, MACBDFForClassification, exist_ok=True)
+AutoModelForVideoClassification.register(MACBDFConfig, MACBDFForClassification, exist_ok=True)
+AutoImageProcessor.register(MACBDFConfig, image_processor_classes={"pil": MACBDFImageProcessor}, exist_ok=True)
+AutoFeatureExtractor.register(MACBDFConfig, MACBDFFeatureExtractor, exist_ok=True)
+AutoProcessor.register(MACBDFConfig, MACBDFProcessor, exist_ok=True)
+
+__all__ = [
+    "MACBDFAudioConfig",
+    "MACBDFConfig",
+    "MACBDFFeatureExtractor",
+    "MACBDFForClassification",
+    "MACBDFImageProcessor",
+    "MACBDFModel",
+    "MACBDFModelOutput",
+    "MACBDFOutput",
+    "MACBDFProcessor",
+    "MACBDFVideoConfig",
+]

@@ -1,0 +1,184 @@
+"""Waveform to log-mel frames on the model's clock.
+
+Letters: B clips, T steps, L mel frames, F mel bins, N samples. Mel frame i is centred at (i + 0.5) * hop samples, so
+that every step owns exactly `sampling_rate / frame_rate_hz / hop_length` frames, none shared with a neighbour.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers.audio_utils import mel_filter_bank
+from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.utils import logging
+
+from .image_processing_macbdf import pad_masks, step_masks
+
+logger = logging.get_logger(__name__)
+TARGET_RMS = 0.1  # level of every clip after the normalisation, full scale = 1
+SMALLEST_RMS = 1e-4  # -80 dBFS: below it is silence, which is not amplified
+SMALLEST_POWER = 1e-6
+# Mean and deviation of the natural logarithm of the mel power of speech at TARGET_RMS; constants, never batch figures.
+LOG_MEAN, LOG_STD = -5.0, 4.0
+
+
+class MACBDFFeatureExtractor(SequenceFeatureExtractor):
+    """Turns mono waveforms into `input_features`.
+
+    Args:
+        feature_size: mel bins F.
+        sampling_rate: Hz of every waveform; others are refused, not resampled in silence.
+        frame_rate_hz: steps a second.
+        hop_length, n_fft: samples between frames, and of one frame.
+        num_frames: steps T that shorter clips are padded to.
+        min_coverage: fraction of a step that must hold sound for the step to be valid.
+        return_waveform: give samples (B, N) instead of log-mel, for an audio tower on waveforms.
+    """
+
+    model_input_names: ClassVar[list[str]] = ["input_features", "audio_mask"]
+
+    def __init__(
+        self,
+        feature_size: int = 80,
+        sampling_rate: int = 16000,
+        frame_rate_hz: float = 5.0,
+        hop_length: int = 160,
+        n_fft: int = 400,
+        num_frames: int = 16,
+        min_coverage: float = 0.5,
+        return_waveform: bool = False,
+        padding_value: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(feature_size, sampling_rate, padding_value, **kwargs)
+        if sampling_rate % (frame_rate_hz * hop_length):
+            raise ValueError(
+                f"sampling_rate must be a multiple of frame_rate_hz * hop_length = {frame_rate_hz * hop_length}, "
+                f"but got {sampling_rate}"
+            )
+        if n_fft < hop_length or (n_fft - hop_length) % 2:
+            raise ValueError(f"n_fft must be hop_length={hop_length} plus an even number, but got {n_fft}")
+        if num_frames < 1 or not 0 < min_coverage <= 1:
+            raise ValueError(
+                f"num_frames must be at least 1 and min_coverage in (0, 1], but got {num_frames}, {min_coverage}"
+            )
+        self.frame_rate_hz, self.hop_length, self.n_fft = frame_rate_hz, hop_length, n_fft
+        self.num_frames, self.min_coverage, self.return_waveform = num_frames, min_coverage, return_waveform
+
+    @property
+    def samples_per_step(self) -> int:
+        """Samples of one step."""
+        return round(self.sampling_rate / self.frame_rate_hz)
+
+    def __call__(
+        self,
+        raw_speech: Any,
+        sampling_rate: int | None = None,
+        audio_mask: Any = None,
+        num_frames: int | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """Prepares a batch.
+
+        Args:
+            raw_speech: one waveform (N,) in [-1, 1], or a list of them; None stands for a clip without sound.
+            sampling_rate: Hz of the waveforms.
+            audio_mask: per clip (t,) bool, False where a step has no sound in the file; None = where samples are.
+            num_frames: pads to at least this many steps; None = the extractor's.
+            return_tensors: "pt", "np" or None.
+
+        Returns:
+            `input_features` (B, L, F), L = T * frames of a step, and `audio_mask` (B, T) bool.
+
+        Raises:
+            ValueError: a wrong sampling rate, a waveform that is not mono, not finite or empty, masks that do not fit.
+        """
+        self._check_rate(sampling_rate)
+        waves = [None if wave is None else as_waveform(wave) for wave in _batch(raw_speech)]
+        counts = [0 if wave is None else math.ceil(len(wave) / self.samples_per_step) for wave in waves]
+        masks = [
+            mask & self._covered(wave, len(mask))
+            for mask, wave in zip(step_masks("audio_mask", audio_mask, counts), waves, strict=True)
+        ]
+        steps = max([self.num_frames if num_frames is None else num_frames, *counts])
+        levelled = [self._levelled(wave, mask, steps) for wave, mask in zip(waves, masks, strict=True)]
+        samples = torch.stack(levelled)
+        features = samples if self.return_waveform else self.log_mel(samples)
+        data = {"input_features": features, "audio_mask": pad_masks(masks, steps)}
+        if return_tensors != "pt":
+            return BatchFeature({name: value.numpy() for name, value in data.items()}, tensor_type=return_tensors)
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def log_mel(self, samples: torch.Tensor) -> torch.Tensor:
+        """(B, N) -> (B, N / hop, F) log-mel, about zero mean and unit deviation on speech."""
+        side = (self.n_fft - self.hop_length) // 2
+        padded = F.pad(samples.unsqueeze(1), (side, side), mode="reflect").squeeze(1)
+        window = torch.hann_window(self.n_fft)
+        spectrum = torch.stft(padded, self.n_fft, self.hop_length, window=window, center=False, return_complex=True)
+        power = spectrum.abs().square() / window.square().sum()
+        mel = power.transpose(1, 2) @ _filters(self.n_fft, self.feature_size, self.sampling_rate)
+        return (mel.clamp(min=SMALLEST_POWER).log() - LOG_MEAN) / LOG_STD
+
+    def _covered(self, wave: torch.Tensor | None, steps: int) -> torch.Tensor:
+        """Which steps the samples of a waveform fill far enough."""
+        size = self.samples_per_step
+        samples = 0 if wave is None else len(wave)
+        filled = (samples - torch.arange(steps) * size).clamp(0, size)
+        covered = filled >= self.min_coverage * size
+        return covered if bool(covered.any()) else filled > 0  # a very short clip still is one
+
+    def _levelled(self, wave: torch.Tensor | None, mask: torch.Tensor, steps: int) -> torch.Tensor:
+        """One waveform at the common level, with `steps` steps of samples; silence where it has no sound."""
+        samples = torch.zeros(steps, self.samples_per_step)
+        if wave is None or not bool(mask.any()):
+            return samples.flatten()
+        samples.view(-1)[: len(wave)] = wave
+        heard = F.pad(mask, (0, steps - len(mask)))
+        samples[~heard] = 0.0
+        rms = samples[heard].square().mean().sqrt().clamp(min=SMALLEST_RMS)
+        return (samples * (TARGET_RMS / rms)).flatten()
+
+    def _check_rate(self, sampling_rate: int | None) -> None:
+        if sampling_rate is None:
+            logger.warning_once(
+                "sampling_rate was not given: the waveforms are taken to be at %d Hz", self.sampling_rate
+            )
+        elif sampling_rate != self.sampling_rate:
+            raise ValueError(
+                f"sampling_rate must be {self.sampling_rate} Hz, but got {sampling_rate}: resample the waveform first"
+            )
+
+
+@lru_cache(maxsize=4)
+def _filters(n_fft: int, bins: int, sampling_rate: int) -> torch.Tensor:
+    """(n_fft / 2 + 1, F) triangular filters from 20 Hz to half the sampling rate."""
+    filters = mel_filter_bank(n_fft // 2 + 1, bins, 20.0, sampling_rate / 2, sampling_rate, mel_scale="htk")
+    return torch.from_numpy(filters).float()
+
+
+def as_waveform(wave: Any) -> torch.Tensor:
+    """One mono waveform as float32 (N,)."""
+    samples = wave if isinstance(wave, torch.Tensor) else torch.from_numpy(np.asarray(wave, dtype=np.float32))
+    samples = samples.detach().float().cpu()
+    if samples.dim() != 1 or len(samples) == 0:
+        raise ValueError(f"audio must be a non-empty mono waveform (N,), but got shape {tuple(samples.shape)}")
+    if not bool(torch.isfinite(samples).all()):
+        raise ValueError("audio must be finite, but has NaN or infinite samples")
+    return samples
+
+
+def _batch(raw_speech: Any) -> Sequence[Any]:
+    """A list of waveforms, from one (an array, or a list of numbers) or several."""
+    if not isinstance(raw_speech, list | tuple):
+        return list(raw_speech) if np.ndim(raw_speech) == 2 else [raw_speech]
+    return [raw_speech] if raw_speech and isinstance(raw_speech[0], int | float) else raw_speech
+
+
+MACBDFFeatureExtractor.register_for_auto_class()
+
+__all__ = ["MACBDFFeatureExtractor"]
