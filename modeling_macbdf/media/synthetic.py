@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from .outcomes import missing_extra
-from .portrait import NECK, Grid, Landmarks, Person, bell, make_person, region_grid, smoothstep
+from .portrait import NECK, SIDE, Grid, Landmarks, Person, bell, make_person, region_grid, smoothstep
 from .voice import Voice, synthesize_voice
 from .write import WriteOptions, write_clip
 
@@ -28,6 +30,7 @@ _OVERSAMPLING = 1.25  # working pixels per pixel of the picture, so that sub-pix
 _MARGIN = 0.02  # of the side: room for the camera's own motion
 _TEETH = 0.68  # of the sag: from the lower lip of the smiling portrait up to its upper lip, to close the mouth
 _WIDE = 10.0  # region pixels that the lower lip sinks in a wide open mouth
+_NOISE_SHIFTS = 64  # pixels: the sensor's noise is one field, seen at another of 64 x 64 places in each frame
 _CAVITY = np.asarray([0.16, 0.05, 0.05], dtype=np.float32)
 _TONGUE = np.asarray([0.55, 0.26, 0.25], dtype=np.float32)
 
@@ -156,7 +159,10 @@ class _Stage:
         self._rng = rng
         self._size = size
         self._width = person.rgba.shape[1]
-        self._grain = rng.uniform(0.004, 0.012)
+        self._background = np.ascontiguousarray(person.background.transpose(2, 0, 1))
+        self._light = person.light.astype(np.float32)
+        self._rgba = torch.from_numpy(person.rgba)[None]
+        self._noise = _sensor_noise(rng, size + _NOISE_SHIFTS, rng.uniform(0.004, 0.012))
         self._x, self._y = region_grid(self._width)
         self._fields = _motion_fields(self._x, self._y)
 
@@ -166,14 +172,12 @@ class _Stage:
         face = self._person.landmarks
         x, y = _eyes(x, y, face, motion, index)
         x, y, cavity, depth = _mouth(x, y, face, float(motion.opening[index]), float(motion.spread[index]))
-        scale = self._width / 256
-        at = [(y + 0.5) * scale - 0.5, (x + 0.5) * scale - 0.5]
-        layers = [ndimage.map_coordinates(c, at, order=1, mode="nearest", prefilter=False) for c in self._person.rgba]
-        colour, opacity = np.stack(layers[:3], axis=-1), layers[3][..., None]
-        inside = (_CAVITY + (_TONGUE - _CAVITY) * depth[..., None]) * self._person.light.astype(np.float32)
-        colour += cavity[..., None] * (inside - colour)
-        picture = colour + (1 - opacity) * self._person.background
-        return self._film(picture, motion.camera[index])
+        seen = self._sample(x, y)
+        for channel, colour in enumerate(seen[:3]):  # (W, W) each: contiguous, hence fast
+            inside = (_CAVITY[channel] + (_TONGUE[channel] - _CAVITY[channel]) * depth) * self._light[channel]
+            colour += cavity * (inside - colour)
+            colour += (1 - seen[3]) * self._background[channel]
+        return self._film(seen[:3], motion.camera[index])
 
     def _head_moved(self, head: NDArray[np.float64]) -> Grid:
         """Return where each pixel lies on the resting head."""
@@ -183,20 +187,33 @@ class _Stage:
         y = self._y - 32 * pitch * depth - weight * (shift_y + roll * around_x + growth * around_y)
         return x, y
 
+    def _sample(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Look up colours and opacity `(4, W, W)` of the person at region pixels x, y `(W, W)`. Torch is fastest."""
+        grid = np.empty((1, *x.shape, 2), dtype=np.float32)
+        grid[0, ..., 0], grid[0, ..., 1] = x, y
+        grid = (grid + np.float32(0.5)) * np.float32(2 / SIDE) - 1
+        place = torch.from_numpy(grid)
+        return F.grid_sample(self._rgba, place, mode="bilinear", padding_mode="border", align_corners=False)[0].numpy()
+
     def _film(self, picture: NDArray[np.float32], camera: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Shrink to the final size with the camera's shake, and add the sensor's noise."""
-        levels = Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8))
+        """Shrink `(3, W, W)` colours to the final size with the camera's shake, and add the sensor's noise."""
+        levels = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
         border = _MARGIN * self._width
         dx, dy = np.clip(camera, -_MARGIN, _MARGIN) * self._width
         box = (border + dx, border + dy, self._width - border + dx, self._width - border + dy)
-        small = np.asarray(
-            levels.resize((self._size, self._size), Image.Resampling.BICUBIC, box=box), dtype=np.float32
-        )
-        noise = self._rng.standard_normal(small.shape, dtype=np.float32)
-        noise += self._rng.standard_normal(small.shape[:2], dtype=np.float32)[..., None]  # part of it is grey
-        small += noise * (255 * self._grain) * np.sqrt(0.2 + small / 255)
+        image = Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
+        small = np.asarray(image.resize((self._size, self._size), Image.Resampling.BICUBIC, box=box), dtype=np.float32)
+        down, right = self._rng.integers(0, _NOISE_SHIFTS, 2)
+        small = small + self._noise[down : down + self._size, right : right + self._size] * np.sqrt(0.2 + small / 255)
         frame = np.clip(small + 0.5, 0, 255).astype(np.uint8)
         return np.ascontiguousarray(frame[:, ::-1]) if self._person.flip else frame
+
+
+def _sensor_noise(rng: np.random.Generator, side: int, grain: float) -> NDArray[np.float32]:
+    """Return `(side, side, 3)` grey levels of noise, larger than a frame: each frame shows another part of it."""
+    noise = rng.standard_normal((side, side, 3), dtype=np.float32)
+    noise += rng.standard_normal((side, side, 1), dtype=np.float32)  # part of it is grey
+    return noise * np.float32(255 * grain)
 
 
 def _motion_fields(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
