@@ -32,7 +32,8 @@ def mahalanobis(points: Tensor, centres: Tensor, whitening: Tensor) -> Tensor:
         (B, ..., K).
     """
     points = points.view(points.shape[0], *[1] * (centres.dim() - 1), points.shape[-1])
-    return torch.linalg.vector_norm((points - centres) @ whitening.mT, dim=-1)
+    # einsum keeps one product per covariance; a broadcast matmul would copy each covariance B times.
+    return torch.linalg.vector_norm(torch.einsum("b...kp,...qp->b...kq", points - centres, whitening), dim=-1)
 
 
 def composite_distance(points: Tensor, centres: Tensor, whitening: Tensor, mixing: Tensor | float) -> Tensor:

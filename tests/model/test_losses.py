@@ -86,10 +86,15 @@ def test_the_clip_label_follows_from_the_streams_where_it_is_not_given():
 
 def test_a_clip_with_one_stream_is_judged_by_the_label_of_that_stream():
     """A forged voice that was dropped cannot be heard: the joint label of the real face alone is real."""
-    targets = Targets(labels=labels(1, 1, 1), video_labels=labels(0, 0, 1), audio_labels=labels(1, 1, 1))
+    targets = Targets(
+        labels=labels(1, 1, 1),
+        video_labels=labels(0, 0, 1),
+        audio_labels=labels(1, 1, 1),
+        frame_labels=torch.tensor([[0, 1, 1, 0]] * 3),
+    )
     resolved = resolve_targets(targets, *masks(3, no_audio=(0,), no_video=(1,)))
     assert resolved["multimodal_clip"].tolist() == [0, 1, 1]
-    assert resolved["multimodal_frame"].tolist() == [[0] * 4, [1] * 4, [1] * 4]
+    assert resolved["multimodal_frame"].tolist() == [[0] * 4, [1] * 4, [0, 1, 1, 0]]
     assert resolved["audio_clip"].tolist() == [-100, 1, 1]
 
 
@@ -226,6 +231,12 @@ def test_uneven_parts_with_averaged_counts_equal_the_whole_batch(parts):
         torch.testing.assert_close(sum(part[name] for part in losses) / len(parts), value)
     total = sum(part[o] for part in losses for o in ("multimodal", "video", "audio")) / len(parts)
     torch.testing.assert_close(torch.autograd.grad(total, list(logits.values())[:6]), expected)
+
+
+def test_a_term_that_only_one_process_has_keeps_its_size():
+    """The mean count is then below one: it must divide, not be raised to one."""
+    loss = masked_bce(torch.tensor([0.5]), labels(1), normalizer=torch.tensor(1 / 3))
+    torch.testing.assert_close(loss / 3, masked_bce(torch.tensor([0.5]), labels(1)))
 
 
 # What is missing
