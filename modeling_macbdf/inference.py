@@ -120,7 +120,8 @@ class Detector:
         self.model_info = model_info or {"id": "in memory", "revision": None}
         self.limits = DecodeLimits(max_duration_s=max_duration_s)
         self.faces = faces or CenterFaceDetector()
-        self.tracking = TrackOptions(crop_size=self.config.video_config.image_size)
+        # Training crops (data/cache.py) are cut by the same options: a cropper of its own would look like a forgery.
+        self.tracking = TrackOptions()
         self.scorer = WindowScorer(self.model, processor, self.config.calibration, batch_size)
 
     @classmethod

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .data.windows import window_starts
+
 
 @dataclass(frozen=True)
 class Window:
@@ -33,8 +35,7 @@ def sound_windows(num_steps: int, length: int, hop: int, min_steps: int = 1) -> 
     """Windows over a clip without a picture, cut by the same rule as a face track's."""
     if num_steps < min_steps:
         return []
-    last = max(num_steps - length, 0)
-    starts = sorted({*range(0, last + 1, hop), last})
+    starts = window_starts(num_steps, length, hop)
     return [Window(None, start, min(length, num_steps), None) for start in starts]
 
 

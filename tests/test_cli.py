@@ -1,0 +1,74 @@
+"""The command as a user types it."""
+
+import csv
+import json
+
+import pytest
+
+from modeling_macbdf import cli
+
+
+def run(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+def test_detect_reports_every_file_and_exits_1_when_some_were_not_scored(talking_clip, tiny_folder, tmp_path, capsys):
+    (tmp_path / "letter.mp4").write_text("no video")
+    out_json, out_csv = tmp_path / "r.json", tmp_path / "r.csv"
+    options = ["--model", tiny_folder, "--json", out_json, "--csv", out_csv, "--device", "cpu"]
+    code = run("detect", talking_clip, tmp_path / "letter.mp4", tmp_path / "absent.mp4", *options)
+    assert code == 1
+    report = json.loads(out_json.read_text())
+    assert [file["status"] for file in report["files"]] == ["scored", "not_media", "missing"]
+    assert report["schema_version"] == 1
+    assert report["model"]["id"] == tiny_folder.name
+    assert report["summary"]["files"] == 3
+    assert len(list(csv.DictReader(out_csv.open()))) == 3
+    assert "3 files: 1 scored" in capsys.readouterr().out
+
+
+def test_detect_exits_0_when_all_are_scored(talking_clip, tiny_folder):
+    assert run("detect", talking_clip, "--model", tiny_folder, "--device", "cpu") == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["clip.mp4", "--batch-size", "0"],
+        ["clip.mp4", "--json", "/no/such/folder/out.json"],
+        ["clip.mp4", "--max-minutes", "-1"],
+    ],
+)
+def test_usage_errors_exit_2_and_say_what_is_wrong(arguments, tiny_folder, capsys):
+    assert run("detect", *arguments, "--model", tiny_folder) == 2
+    assert capsys.readouterr().err.startswith("macbdf: ")
+
+
+def test_an_unknown_model_is_a_usage_error(talking_clip, tmp_path, capsys):
+    assert run("detect", talking_clip, "--model", tmp_path / "nothing") == 2
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_folders_globs_and_odd_names_are_expanded(tmp_path):
+    (tmp_path / "a" / ".hidden").mkdir(parents=True)
+    for name in ("a/1.mp4", "a/[2].mp4", "a/.3.mp4", "a/.hidden/4.mp4", "b.mov"):
+        (tmp_path / name).touch()
+    inside = [str(tmp_path / "a" / name) for name in ("1.mp4", "[2].mp4")]
+    assert cli.expand_paths([str(tmp_path / "a")]) == inside
+    assert cli.expand_paths([str(tmp_path / "*.mov")]) == [str(tmp_path / "b.mov")]
+    assert cli.expand_paths([str(tmp_path / "a" / "[2].mp4")]) == [inside[1]]
+    assert cli.expand_paths([inside[0], inside[0]]) == [inside[0]]
+
+
+def test_a_name_that_matches_nothing_is_kept_to_be_reported(tmp_path):
+    assert cli.expand_paths([str(tmp_path / "*.mp4")]) == [str(tmp_path / "*.mp4")]
+
+
+def test_an_empty_folder_is_a_usage_error(tmp_path):
+    with pytest.raises(ValueError, match="no file found"):
+        cli.expand_paths([str(tmp_path)])
+
+
+def test_make_clip_writes_a_clip(tmp_path, capsys):
+    assert run("make-clip", tmp_path / "new" / "clip.mp4", "--seconds", "1") == 0
+    assert (tmp_path / "new" / "clip.mp4").stat().st_size > 1000

@@ -1,0 +1,208 @@
+"""From a file to a verdict: every status with a made file, and one clock from the file to the timeline."""
+
+import itertools
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from modeling_macbdf.inference import Detector, UntrainedModelError, shipped_model
+from modeling_macbdf.media.write import WriteOptions, write_clip
+from modeling_macbdf.verdicts import Verdict
+
+RATE = 16_000
+
+
+def grey(steps: int = 100) -> np.ndarray:
+    """Frames of noise without a face, at 25 Hz."""
+    return np.random.default_rng(0).integers(0, 255, (steps, 96, 128, 3), np.uint8)
+
+
+def test_a_talking_clip_is_scored_with_all_its_parts(detector, talking_clip):
+    result = detector.detect(talking_clip)
+    assert (result.status, result.reason) == ("scored", "")
+    assert result.verdict in Verdict
+    for p in (result.p_fake, result.p_fake_video, result.p_fake_audio):
+        assert 0 <= p <= 1
+    assert result.duration_s == pytest.approx(6.0, abs=0.1)
+    assert len(result.sha256) == 64
+    assert len(result.faces) == 1
+    assert set(result.seconds) == {"decode", "faces", "model", "total"}
+    assert result.seconds["total"] >= result.seconds["model"] > 0
+
+
+def test_timeline_covers_the_clip_in_order(detector, talking_clip):
+    segments = detector.detect(talking_clip).timeline
+    assert segments[0].start_s == 0.0
+    assert segments[-1].end_s == pytest.approx(6.0, abs=0.2)
+    for before, after in itertools.pairwise(segments):
+        assert before.end_s == after.start_s
+
+
+def test_the_same_file_gives_the_same_numbers_at_any_batch_size(detector, talking_clip, tiny_folder):
+    one_by_one = Detector.from_pretrained(tiny_folder, device="cpu", batch_size=1).detect(talking_clip)
+    assert one_by_one.p_fake == pytest.approx(detector.detect(talking_clip).p_fake, abs=1e-5)
+
+
+def test_picture_without_sound_is_judged_on_the_picture(detector, talking_face, tmp_path):
+    result = detector.detect(write_clip(tmp_path / "mute.mp4", talking_face[0]))
+    assert result.status == "no_audio"
+    assert "no audio stream" in result.reason
+    assert result.p_fake == result.p_fake_video
+    assert result.p_fake_audio is None
+
+
+def test_silent_sound_is_no_sound_and_changes_nothing(detector, talking_face, tmp_path):
+    frames, voice = talking_face
+    silent = detector.detect(write_clip(tmp_path / "silent.mp4", frames, waveform=np.zeros_like(voice)))
+    mute = detector.detect(write_clip(tmp_path / "mute.mp4", frames))
+    assert silent.status == "no_audio"
+    assert "silent" in silent.reason
+    assert silent.p_fake == pytest.approx(mute.p_fake, abs=1e-6)
+
+
+def test_the_pictures_own_answer_does_not_depend_on_the_sound(detector, talking_face, tmp_path):
+    frames, voice = talking_face
+    spoken = detector.detect(write_clip(tmp_path / "spoken.mp4", frames, waveform=voice))
+    reversed_voice = detector.detect(write_clip(tmp_path / "reversed.mp4", frames, waveform=voice[::-1].copy()))
+    assert spoken.p_fake_video == pytest.approx(reversed_voice.p_fake_video, abs=1e-6)
+    assert spoken.p_fake_audio != reversed_voice.p_fake_audio
+
+
+def test_voice_alone_is_judged_if_its_answer_is_calibrated(detector, talking_face, tmp_path):
+    path = write_clip(
+        tmp_path / "voice.wav", None, waveform=talking_face[1], options=WriteOptions(audio_codec="pcm_s16le")
+    )
+    result = detector.detect(path)
+    assert result.status == "no_video"
+    assert result.p_fake == result.p_fake_audio
+    assert result.p_fake_video is None
+    assert result.faces == ()
+
+
+def test_voice_alone_is_refused_without_a_calibration_for_it(detector, talking_face, tmp_path, monkeypatch):
+    path = write_clip(
+        tmp_path / "voice.wav", None, waveform=talking_face[1], options=WriteOptions(audio_codec="pcm_s16le")
+    )
+    without = {key: value for key, value in detector.config.calibration.items() if key != "audio"}
+    monkeypatch.setattr(detector.config, "calibration", without)
+    result = detector.detect(path)
+    assert (result.status, result.p_fake, result.verdict) == ("no_video", None, None)
+    assert "does not judge a voice alone" in result.reason
+
+
+def test_no_face_gives_no_number(detector, talking_face, tmp_path):
+    result = detector.detect(write_clip(tmp_path / "noise.mp4", grey(), waveform=talking_face[1]))
+    assert (result.status, result.p_fake, result.p_fake_audio, result.verdict) == ("no_face", None, None, None)
+
+
+def test_a_glimpse_of_a_face_is_too_short(detector, talking_face, tmp_path):
+    frames = np.concatenate([talking_face[0][:10], np.zeros_like(talking_face[0][:40])])
+    result = detector.detect(write_clip(tmp_path / "glimpse.mp4", frames))
+    assert (result.status, result.p_fake) == ("too_short", None)
+    assert "0.8 s are needed" in result.reason
+
+
+def damaged(path, clip):
+    content = bytearray(clip.read_bytes())
+    content[len(content) // 10 :] = os.urandom(len(content) - len(content) // 10)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "statuses"),
+    [
+        ("absent.mp4", lambda path, clip: None, {"missing"}),
+        ("empty.mp4", lambda path, clip: path.touch(), {"not_media"}),
+        ("letter.mp4", lambda path, clip: path.write_text("Dear editor, " * 500), {"not_media"}),
+        ("folder.mp4", lambda path, clip: path.mkdir(), {"not_media"}),
+        ("pipe.mp4", lambda path, clip: os.mkfifo(path), {"not_media"}),
+        ("damaged.mp4", damaged, {"undecodable", "not_media"}),
+        ("cut.mp4", lambda path, clip: path.write_bytes(clip.read_bytes()[:2000]), {"undecodable", "not_media"}),
+    ],
+)
+def test_what_cannot_be_read_has_a_status_a_reason_and_no_number(
+    detector, talking_clip, tmp_path, name, make, statuses
+):
+    make(tmp_path / name, talking_clip)
+    result = detector.detect(tmp_path / name)
+    assert result.status in statuses
+    assert result.reason
+    assert (result.p_fake, result.verdict, result.faces, result.timeline) == (None, None, (), ())
+
+
+def test_too_long_and_too_large_are_refused_by_their_limit(tiny_folder, talking_clip):
+    strict = Detector.from_pretrained(tiny_folder, device="cpu", max_duration_s=2.0)
+    result = strict.detect(talking_clip)
+    assert (result.status, result.p_fake) == ("too_long", None)
+    assert "2" in result.reason
+
+
+def test_a_fault_of_ours_is_named_and_the_next_file_is_judged(detector, talking_clip, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(detector.faces, "detect", lambda _: 1 / 0)
+        broken = detector.detect(talking_clip)
+    assert (broken.status, broken.p_fake) == ("internal_error", None)
+    assert "ZeroDivisionError" in broken.reason
+    assert detector.detect(talking_clip).status == "scored"
+
+
+def test_two_faces_are_judged_apart(detector, talking_face, tmp_path):
+    frames, voice = talking_face
+    other = np.ascontiguousarray(frames[:, :, ::-1])
+    both = np.concatenate([frames, other], axis=2)
+    result = detector.detect(write_clip(tmp_path / "two.mp4", both, waveform=voice))
+    assert len(result.faces) == 2
+    left, right = sorted(result.faces, key=lambda face: face.box[0])
+    assert left.box[2] < frames.shape[2] < right.box[2]
+    assert result.p_fake == pytest.approx(max(face.p_fake for face in result.faces))
+
+
+@pytest.mark.parametrize("offset", [{"audio_offset_s": 0.5}, {"video_offset_s": 0.5}])
+def test_a_late_stream_is_late_on_the_timeline(detector, talking_face, tmp_path, offset):
+    frames, voice = talking_face
+    options = WriteOptions(**offset)
+    result = detector.detect(write_clip(tmp_path / "late.mp4", frames, waveform=voice, options=options))
+    expected = 0.6 if "video_offset_s" in offset else 0.0  # the first step whose centre lies in the picture
+    assert result.status == "scored"
+    assert result.faces[0].start_s == pytest.approx(expected, abs=0.201)
+
+
+def test_an_untrained_model_is_refused(tiny_folder, tmp_path):
+    from transformers import AutoModel, AutoProcessor
+
+    model = AutoModel.from_pretrained(tiny_folder)
+    model.config.calibration = None
+    model.save_pretrained(tmp_path)
+    AutoProcessor.from_pretrained(tiny_folder).save_pretrained(tmp_path)
+    with pytest.raises(UntrainedModelError, match="no calibration"):
+        Detector.from_pretrained(tmp_path)
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(tiny_folder, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_folder, tmp_path / "m")
+    weights = load_file(tmp_path / "m" / "model.safetensors")
+    dropped = next(name for name in weights if "joint_head" in name)
+    del weights[dropped]
+    save_file(weights, tmp_path / "m" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UntrainedModelError, match=dropped):
+        Detector.from_pretrained(tmp_path / "m")
+
+
+def test_a_pickle_is_refused(tiny_folder, tmp_path):
+    import shutil
+
+    shutil.copytree(tiny_folder, tmp_path / "m")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "m" / "pytorch_model.bin")
+    (tmp_path / "m" / "model.safetensors").unlink()
+    with pytest.raises(OSError, match="safetensors"):
+        Detector.from_pretrained(tmp_path / "m")
+
+
+def test_the_shipped_model_is_found_and_loads():
+    assert Detector.from_pretrained(shipped_model(), device="cpu").config.calibration["source"]
