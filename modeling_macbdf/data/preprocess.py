@@ -146,7 +146,11 @@ def _alone(record: ClipRecord, settings: CacheSettings) -> ClipResult:
 
 
 def _pool(processes: int, settings: CacheSettings) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")  # a forked onnxruntime or ffmpeg may hang
+    # A plain fork may hang in onnxruntime or ffmpeg. The fork server imports the package once, for all workers.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([__name__])
     return ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(settings,))
 
 

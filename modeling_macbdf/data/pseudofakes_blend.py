@@ -113,7 +113,9 @@ def lower_face_reuse(clip: Clip, rng: Rng, donor: Clip | None) -> Result:
         mouth = random_down_up(mouth, rng, 0.3, 0.8)
     if rng.random() < 0.5:
         mouth = jitter_colour(mouth, rng, 0.4)
-    return _paste(clip.frames, mouth, mask), clip.video_mask & (order != np.arange(clip.steps))
+    forged = clip.video_mask & (order != np.arange(clip.steps))
+    pasted = _paste(clip.frames, mouth, mask)
+    return np.where(forged[:, None, None, None], pasted, clip.frames), forged
 
 
 def _match_colour(source: np.ndarray, target: np.ndarray, strength: float) -> np.ndarray:

@@ -1,0 +1,186 @@
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from modeling_macbdf.data.augmentation import NO_AUGMENTATION
+from modeling_macbdf.data.cache_reader import TrackCache
+from modeling_macbdf.data.clips import IGNORE
+from modeling_macbdf.data.collate import WindowCollator
+from modeling_macbdf.data.dataset import (
+    EvaluationWindows,
+    TrainingOptions,
+    TrainingWindows,
+    WindowOptions,
+    track_weights,
+)
+from modeling_macbdf.data.pseudofakes import Mix
+from modeling_macbdf.data.records import ClipRecord, real_record
+from modeling_macbdf.data.windows import label_window, window_starts
+from modeling_macbdf.media.audio import read_audio
+from modeling_macbdf.windows import WindowBuilder
+
+QUICK = Mix(streams={"video": 1, "mismatch": 1}, visual={"freeze_or_splice": 1})
+
+
+@pytest.fixture(scope="module")
+def cache(cache_folder):
+    return TrackCache(cache_folder)
+
+
+def options(**changes):
+    return TrainingOptions(**{"seed": 1, "mix": QUICK, "augmentation": NO_AUGMENTATION, "windows": 12, **changes})
+
+
+def identity(batch):
+    return batch
+
+
+@pytest.mark.parametrize(("steps", "length", "hop"), [(5, 16, 8), (16, 16, 8), (17, 16, 8), (40, 16, 8), (41, 16, 5)])
+def test_windows_are_those_of_inference(steps, length, hop):
+    builder = WindowBuilder(length=length, hop=hop)
+    found = [w for k in range(steps) if (w := builder.push(0, k, np.zeros((1, 1, 3), np.uint8)))]
+    found += builder.finish_before()
+    assert window_starts(steps, length, hop) == [w.first_step for w in found]
+
+
+def test_evaluation_windows_lie_on_the_models_clock(cache, talking_files):
+    windows = EvaluationWindows(cache)
+    item = next(windows[i] for i in range(len(windows)) if windows.index[i][0].record.key == talking_files[0].key)
+    steps = item.first_s * 5
+    assert steps == pytest.approx(round(steps), abs=1e-6)
+    heard = read_audio(talking_files[0].path).samples
+    start = round(item.first_s * 16000)
+    np.testing.assert_allclose(item.labelled.clip.audio, heard[start : start + 51200], atol=2e-6)
+
+
+def test_crops_and_sound_stay_together_at_every_phase(cache, talking_files):
+    entry = next(e for e in cache.entries if e.record.key == talking_files[0].key)
+    heard = np.pad(read_audio(talking_files[0].path).samples, (0, 51200))
+    for start in (entry.first, entry.first + 1, entry.first + 5):
+        clip = cache.read(entry, start, 8)
+        first = round((start + 0.5) / 15 * 16000) - 1600
+        inside = slice(max(0, -first), None)
+        np.testing.assert_allclose(clip.audio[inside], heard[max(0, first) : first + 8 * 3200], atol=2e-6)
+        np.testing.assert_array_equal(clip.frames[1], cache.read(entry, start + 3, 8).frames[0])
+
+
+def test_steps_beyond_the_track_are_masked(cache):
+    entry = cache.entries[0]
+    clip = cache.read(entry, entry.first + entry.instants - 4, 16)
+    np.testing.assert_array_equal(clip.video_mask, np.arange(16) < 2)
+    assert clip.frames[2:].max() == 0
+
+
+def test_items_depend_on_seed_epoch_and_index_only(cache):
+    windows = TrainingWindows(cache, training=options())
+    first = [windows[i] for i in range(6)]
+    for i in reversed(range(6)):
+        np.testing.assert_array_equal(windows[i].labelled.clip.frames, first[i].labelled.clip.frames)
+        assert windows[i].labelled.kind == first[i].labelled.kind
+    windows.set_epoch(1)
+    changed = [windows[i].first_s != first[i].first_s or windows[i].record != first[i].record for i in range(6)]
+    assert sum(changed) >= 3
+
+
+def test_the_number_of_workers_changes_nothing_and_they_see_the_epoch(cache):
+    windows = TrainingWindows(cache, training=options(windows=6))
+    loader = DataLoader(windows, batch_size=None, num_workers=2, persistent_workers=True, collate_fn=identity)
+    for epoch in (0, 1):
+        windows.set_epoch(epoch)
+        for i, item in enumerate(loader):
+            np.testing.assert_array_equal(item.labelled.clip.frames, windows[i].labelled.clip.frames)
+            np.testing.assert_array_equal(item.labelled.clip.audio, windows[i].labelled.clip.audio)
+
+
+def test_about_half_of_the_windows_are_forged_and_sources_balanced(cache):
+    windows = TrainingWindows(cache, training=options(windows=90, mix=Mix(streams={"mismatch": 1})))
+    items = [windows[i] for i in range(90)]
+    sources = Counter(item.record.source for item in items)
+    assert 28 <= sources["source1"] <= 62, "one clip of source1 weighs as much as the two of source0"
+    voiced = [item for item in items if item.record.source == "source1"]
+    assert 0.3 < np.mean([item.labelled.label for item in voiced]) < 0.7
+
+
+def test_without_balance_each_track_comes_once_an_epoch(cache):
+    windows = TrainingWindows(cache, training=options(windows=None, balance="none"))
+    assert sorted(windows[i].record.path for i in range(len(windows))) == sorted(e.record.path for e in cache.entries)
+
+
+def test_fakes_on_disk_are_never_forged_again(cache_folder, talking_files):
+    fakes = [replace(r, label=1, video_label=1, audio_label=None, generator="x") for r in talking_files]
+    windows = TrainingWindows(TrackCache(cache_folder, fakes), training=options(fake_share=1.0))
+    for i in range(6):
+        labelled = windows[i].labelled
+        assert (labelled.label, labelled.video_label, labelled.audio_label) == (1, 1, IGNORE)
+        assert labelled.kind == "x"
+
+
+def test_silence_at_the_ends_is_left_out_in_training(cache):
+    entry = next(e for e in cache.entries if e.sounding)
+    loud = replace(entry, sounding=(24000, 48000))
+    windows = TrainingWindows(cache, WindowOptions(steps=4), options())
+    span = windows._sounding_span(loud)
+    assert span == (22 + (24000 * 15 % 16000 > 0), 45)
+    for seed in range(20):
+        start = windows._random_start(loud, np.random.default_rng(seed))
+        assert span[0] <= start and start + 3 * 3 < span[1]
+
+
+def test_records_given_beside_a_cache_replace_its_labels(cache_folder, talking_files):
+    fake = ClipRecord(talking_files[1].path, 1, 1, 0, "swap")
+    cache = TrackCache(cache_folder, [fake])
+    assert [entry.record for entry in cache.entries] == [fake]
+    with pytest.raises(ValueError, match="has none of them"):
+        TrackCache(cache_folder, [real_record("/other.mp4")])
+
+
+def test_segments_become_step_labels_and_windows_outside_them_are_real(clip):
+    record = ClipRecord("a.mp4", 1, 0, 1, video_segments_s=(), audio_segments_s=((1.0, 1.3),))
+    inside, outside = label_window(record, clip, 0.0, 0.2), label_window(record, clip, 2.0, 0.2)
+    np.testing.assert_array_equal(np.flatnonzero(inside.audio_frame_labels), [5, 6])
+    np.testing.assert_array_equal(inside.frame_labels, inside.audio_frame_labels)
+    assert (inside.label, inside.video_label, inside.audio_label) == (1, 0, 1)
+    assert (outside.label, outside.video_label, outside.audio_label) == (0, 0, 0)
+
+
+def test_unknown_streams_give_no_labels(clip):
+    labelled = label_window(ClipRecord("a.mp4", 1), clip, 0.0, 0.2)
+    assert (labelled.label, labelled.video_label, labelled.audio_label) == (1, IGNORE, IGNORE)
+    assert (labelled.frame_labels == 1).all() and (labelled.video_frame_labels == IGNORE).all()
+    hidden = label_window(ClipRecord("a.mp4", None), clip, 0.0, 0.2)
+    assert hidden.label == IGNORE and (hidden.frame_labels == IGNORE).all()
+
+
+def test_balance_within_a_label():
+    records = [real_record(str(i), source="a" if i < 3 else "b") for i in range(4)]
+    records += [ClipRecord(f"f{i}", 1, source="c") for i in range(6)]
+    weights = track_weights(records, "label_source")
+    np.testing.assert_allclose(weights, [1 / 12] * 3 + [1 / 4] + [1 / 12] * 6)
+
+
+def test_a_batch_is_named_as_the_models_arguments(cache):
+    from modeling_macbdf.processing_macbdf import MACBDFProcessor
+
+    windows = TrainingWindows(cache, training=options())
+    items = [windows[i] for i in range(4)]
+    voiceless = next(item for i in range(40) if not (item := windows[i]).labelled.clip.audio_mask.any())
+    batch = WindowCollator(MACBDFProcessor(), sync=True)([*items, voiceless])
+    assert batch["pixel_values"].shape == (5, 16, 3, 160, 160)
+    assert batch["input_features"].shape[0] == 5
+    assert batch["labels"].tolist() == [item.labelled.label for item in [*items, voiceless]]
+    assert not batch["audio_mask"][4].any() and batch["video_mask"][4].any()
+    assert batch["audio_labels"][4] == IGNORE
+    for name in ("frame_labels", "video_frame_labels", "audio_frame_labels", "sync_labels"):
+        assert batch[name].shape == (5, 16) and batch[name].dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"), [({"balance": "age"}, "balance must"), ({"fake_share": 2}, "fake_share")]
+)
+def test_impossible_options_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        TrainingOptions(**changes)

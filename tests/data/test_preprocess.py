@@ -1,0 +1,180 @@
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from modeling_macbdf.data import preprocess as preprocessing
+from modeling_macbdf.data.cache import (
+    CacheSettings,
+    decode_audio,
+    decode_crop,
+    encode_crop,
+    read_outcomes,
+    shard_files,
+)
+from modeling_macbdf.data.cache_reader import TrackCache, covered_steps
+from modeling_macbdf.data.preprocess import parse_shard, preprocess
+from modeling_macbdf.data.records import real_record
+from modeling_macbdf.media.audio import Audio, read_audio
+from modeling_macbdf.media.decode import iter_frames
+from modeling_macbdf.media.faces import CenterFaceDetector
+from modeling_macbdf.media.tracks import extract_tracks
+
+
+class NoFaces:
+    """A detector that looks and finds nothing: quick."""
+
+    def detect(self, rgb):
+        return []
+
+
+def rows_of(folder):
+    return [row for path in shard_files(folder) for row in pq.read_table(path).to_pylist()]
+
+
+@pytest.fixture
+def broken_files(tmp_path, place):
+    """Records of files that fail in different ways, and one that works."""
+    (tmp_path / "text.mp4").write_text("no media at all")
+    good = place(tmp_path / "good.mp4")
+    (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:600])
+    names = ("good", "text", "cut", "gone")
+    return [real_record(str(tmp_path / f"{name}.mp4"), row=i) for i, name in enumerate(names)]
+
+
+def test_the_models_own_steps_are_those_of_inference_bit_for_bit(talking_files, cache_folder):
+    record = talking_files[0]
+    (track,) = extract_tracks(iter_frames(record.path, 5.0), CenterFaceDetector())
+    (row,) = [row for row in rows_of(cache_folder) if row["key"] == record.key]
+    steps = np.array(row["steps"])
+    np.testing.assert_array_equal(np.diff(steps), 1)
+    own = np.flatnonzero(steps % 3 == 1)
+    np.testing.assert_array_equal((steps[own] - 1) // 3, track.steps)
+    for place, crop in zip(own, track.crops, strict=True):
+        np.testing.assert_array_equal(decode_crop(row["crops"][place]), crop)
+    landmarks = np.array(row["landmarks"], np.float32).reshape(-1, 5, 2)
+    np.testing.assert_array_equal(landmarks[own], track.landmarks)
+
+
+def test_the_cached_sound_is_the_files_sound(talking_files, cache_folder):
+    (row,) = [row for row in rows_of(cache_folder) if row["key"] == talking_files[0].key]
+    heard = read_audio(talking_files[0].path)
+    np.testing.assert_allclose(decode_audio(row["audio"]), heard.samples.clip(-1, 1), atol=2e-6)
+    np.testing.assert_allclose(decode_audio(row["audio"], 1000, 1500), heard.samples[1000:1500], atol=2e-6)
+    first, last = row["sounding"]
+    assert np.abs(heard.samples[:first]).max(initial=0) <= 5e-4 < np.abs(heard.samples[first])
+    assert np.abs(heard.samples[last:]).max(initial=0) <= 5e-4
+
+
+def test_a_silent_file_is_cached_and_says_so(talking_files, cache_folder):
+    outcomes = {o.key: o for o in read_outcomes(cache_folder)}
+    assert [outcomes[r.key].status for r in talking_files] == ["cached", "cached", "no_audio"]
+    assert outcomes[talking_files[2].key].reason == "the file has no audio stream"
+    assert all(o.tracks == 1 and o.crops > 40 for o in outcomes.values())
+
+
+def test_every_failure_is_an_outcome_with_its_type(broken_files, tmp_path):
+    summary = preprocess(broken_files, tmp_path / "cache", detector=NoFaces())
+    assert summary["by_status"] == {"missing": 1, "no_face": 1, "not_media": 1, "undecodable": 1}
+    assert {item["row"] for item in summary["not_whole"]} == {0, 1, 2, 3}
+    assert json.loads((tmp_path / "cache/summary.json").read_text()) == summary
+    (row,) = rows_of(tmp_path / "cache")
+    assert row["track"] == -1 and row["audio_samples"] > 6000, "the voice of a clip without a face is kept"
+
+
+def test_our_own_fault_is_counted_and_tried_again(broken_files, tmp_path):
+    class Faulty:
+        def detect(self, rgb):
+            raise KeyError("oops")
+
+    first = preprocess(broken_files[:1], tmp_path / "cache", detector=Faulty())
+    assert first["not_whole"][0]["reason"] == "KeyError: 'oops'"
+    again = preprocess(broken_files[:1], tmp_path / "cache", detector=NoFaces())
+    assert again["by_status"] == {"no_face": 1}
+
+
+def test_a_broken_run_goes_on_where_it_stopped(broken_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(preprocessing, "SHARD_CLIPS", 2)
+    seen = []
+
+    class Stops(NoFaces):
+        def detect(self, rgb):
+            raise KeyboardInterrupt
+
+    order = [*broken_files[1:], broken_files[0]]
+    with pytest.raises(KeyboardInterrupt):
+        preprocess(order, tmp_path / "cache", detector=Stops())
+    assert len(read_outcomes(tmp_path / "cache")) == 3
+    real = preprocessing.process_clip
+    monkeypatch.setattr(preprocessing, "process_clip", lambda record, *a: seen.append(record) or real(record, *a))
+    preprocess(order, tmp_path / "cache", detector=NoFaces())
+    assert seen == [broken_files[0]]
+    assert len(read_outcomes(tmp_path / "cache")) == 4
+    assert not list((tmp_path / "cache").glob(".*")), "no temporary file is left"
+
+
+def test_shards_of_machines_make_one_whole(broken_files, tmp_path):
+    for i in range(3):
+        preprocess(broken_files, tmp_path / "cache", shard=(i, 3), detector=NoFaces())
+    assert len(read_outcomes(tmp_path / "cache")) == 4
+    assert sum(len(pq.read_table(path)) for path in shard_files(tmp_path / "cache")) == 1
+
+
+def test_two_processes_give_what_one_gives(broken_files, tmp_path):
+    records = broken_files[:2]
+    preprocess(records, tmp_path / "one")
+    preprocess(records, tmp_path / "two", processes=2)
+    one, two = ([replace(o, seconds=0) for o in read_outcomes(tmp_path / name)] for name in ("one", "two"))
+    assert one == two
+    assert rows_of(tmp_path / "one") == rows_of(tmp_path / "two")
+
+
+def _die(record):
+    os._exit(3)
+
+
+def test_a_clip_that_kills_its_worker_is_named(broken_files, tmp_path, monkeypatch):
+    """A segmentation fault in a decoder once took a whole pool down with it."""
+    monkeypatch.setattr(preprocessing, "_work", _die)
+    summary = preprocess(broken_files[:1], tmp_path / "cache", processes=2)
+    assert summary["by_status"] == {"internal_error": 1}
+    assert "died on this clip" in summary["not_whole"][0]["reason"]
+
+
+def test_a_cache_keeps_its_settings(tmp_path, broken_files):
+    preprocess([], tmp_path / "cache")
+    with pytest.raises(ValueError, match=r"cache_rate_hz=15\.0 there, 5\.0 now"):
+        preprocess(broken_files, tmp_path / "cache", CacheSettings(cache_rate_hz=5.0))
+    with pytest.raises(ValueError, match=r"there is no .*settings\.json"):
+        TrackCache(tmp_path)
+
+
+@pytest.mark.parametrize("rate", [10.0, 12.0])
+def test_rates_without_the_models_instants_are_refused(rate):
+    with pytest.raises(ValueError, match="odd multiple"):
+        CacheSettings(cache_rate_hz=rate)
+
+
+def test_crops_are_lossless_unless_jpeg_is_wished(clip):
+    crop = clip.frames[0]
+    np.testing.assert_array_equal(decode_crop(encode_crop(crop)), crop)
+    lossy = decode_crop(encode_crop(crop, 90))
+    assert 0 < np.abs(lossy.astype(int) - crop).mean() < 6
+
+
+def test_which_steps_hold_sound_is_decided_as_at_inference():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        valid = np.sort(rng.choice(60000, 4, replace=False)).reshape(2, 2)
+        expected = Audio(np.zeros(60000, np.float32), 16000, valid).step_mask(20)
+        np.testing.assert_array_equal(covered_steps(valid, 3200 * 3, 16, 3200), expected[3:19])
+
+
+@pytest.mark.parametrize("text", ["", "1", "2/2", "a/b", "-1/2"])
+def test_malformed_shards_are_refused(text):
+    with pytest.raises(ValueError, match="shard must read i/n"):
+        parse_shard(text)
+    assert parse_shard("1/2") == (1, 2)
