@@ -8,6 +8,9 @@ from torch import Tensor
 class Cut:
     """Detached stand-ins for encoder outputs, so that heads and encoders are differentiated apart.
 
+    Each encoder's graph is freed after its last objective, so two encoders must not share a part of the graph:
+    parameters that both use are a group of their own, resolved without a cut.
+
     Args:
         features: for each group of shared parameters the tensor, or the list of tensors, that its encoder made. None
             where the encoder did not run (a missing modality).

@@ -42,6 +42,7 @@ class FeatureSpaceGradients(ObjectiveGradients):
         self.rule = OMPareto() if rule is None else rule
         self.distributed = distributed
         self._found: dict[str, Resolution] = {}
+        self._names: dict[str, list[str]] = {}
 
     def accumulate(self, losses: Mapping[str, Tensor], cut: Cut | None = None) -> None:
         """As the exact variant, but the cut must be given."""
@@ -57,7 +58,7 @@ class FeatureSpaceGradients(ObjectiveGradients):
             on_device = gram.to(self.groups[group][0].device)
             dist.all_reduce(on_device)
             gram = on_device.cpu()
-        self._found[group] = self.rule(gram)
+        self._found[group], self._names[group] = self.rule(gram), names
         joint: Row = combined(listed, self._found[group].weights, gram) if names else [None] * len(sources)
         super()._pull_back(group, sources, {_JOINT: joint})
 
@@ -74,4 +75,4 @@ class FeatureSpaceGradients(ObjectiveGradients):
             raise ValueError(f"rule must be given at construction in feature-space mode, but got {rule!r}.")
         report = super().resolve(PlainSum(), nonfinite)
         found, self._found = self._found, {}
-        return StepReport(found, report.finite)
+        return StepReport(found, report.finite, self._names)

@@ -26,10 +26,12 @@ class StepReport:
     Attributes:
         groups (`dict[str, Resolution]`): the rule's decision for each group of shared parameters.
         finite (`bool`): False where any gradient, shared or not, is NaN or infinite.
+        objectives (`dict[str, list[str]]`): for each group the objectives that its resolution's entries belong to.
     """
 
     groups: dict[str, Resolution]
     finite: bool
+    objectives: dict[str, list[str]]
 
 
 class ObjectiveGradients:
@@ -117,8 +119,9 @@ class ObjectiveGradients:
             add_to_grad(self.others, self._plain)
         else:
             self._drop_grads()
+        objectives = {name: list(rows) for name, rows in self._rows.items() if rows}
         self.clear()
-        return StepReport(found, finite)
+        return StepReport(found, finite, objectives)
 
     def _accumulate_whole(self, losses: Losses) -> None:
         for index, (objective, loss) in enumerate(losses.items()):
