@@ -4,7 +4,7 @@ import argparse
 import glob
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 EXIT_OK, EXIT_SOME_NOT_SCORED, EXIT_USAGE = 0, 1, 2
@@ -12,9 +12,13 @@ EXIT_OK, EXIT_SOME_NOT_SCORED, EXIT_USAGE = 0, 1, 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0 all scored, 1 some not scored, 2 usage."""
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
+        arguments = _parser(words).parse_args(words)
         return int(arguments.run(arguments))
+    except ModuleNotFoundError as error:
+        print(f"macbdf: {error}; this command needs: pip install 'macb-df[train]'", file=sys.stderr)
+        return EXIT_USAGE
     except (ValueError, OSError, ImportError) as error:
         print(f"macbdf: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -23,22 +27,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser; only the command that is called imports what its arguments need."""
     parser = argparse.ArgumentParser(
         prog="macbdf", description="Audio-visual deepfake detection with honest verdicts."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_detect(commands)
-    _add_make_clip(commands)
+    called = next((word for word in words if not word.startswith("-")), None)
+    for name, (text, add_arguments) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        if name == called:
+            add_arguments(command)
     return parser
 
 
-def _add_detect(commands: argparse._SubParsersAction) -> None:
-    detect = commands.add_parser(
-        "detect",
-        help="judge media files",
-        description="Judges files, folders and globs. Exit code: 0 all scored, 1 some not scored, 2 usage.",
-    )
+def _detect_arguments(detect: argparse.ArgumentParser) -> None:
+    detect.epilog = "Exit code: 0 all scored, 1 some not scored, 2 usage."
     detect.add_argument("paths", nargs="+", metavar="PATH", help="file, folder (taken whole) or quoted glob")
     detect.add_argument("--json", type=Path, metavar="OUT", help="write the full report as JSON")
     detect.add_argument("--csv", type=Path, metavar="OUT", help="write one row a file as CSV")
@@ -114,10 +118,7 @@ def _progress(paths: list[str]) -> Iterator[str]:
     yield from tqdm(paths, unit="file", disable=len(paths) < 2 or not sys.stderr.isatty())
 
 
-def _add_make_clip(commands: argparse._SubParsersAction) -> None:
-    clip = commands.add_parser(
-        "make-clip", help="render a small talking-face clip (public-domain portrait, made voice)"
-    )
+def _make_clip_arguments(clip: argparse.ArgumentParser) -> None:
     clip.add_argument("out", type=Path, metavar="OUT.mp4")
     clip.add_argument("--seed", type=int, default=0)
     clip.add_argument("--seconds", type=float, default=6.0)
@@ -131,3 +132,88 @@ def _make_clip(arguments: argparse.Namespace) -> int:
     make_talking_clip(arguments.out, seed=arguments.seed, duration_s=arguments.seconds)
     print(f"made {arguments.out}: a rendered talking face, {arguments.seconds:.1f} s")
     return EXIT_OK
+
+
+def _preprocess_arguments(preprocess: argparse.ArgumentParser) -> None:
+    from .data.commands import add_preprocess_arguments
+
+    add_preprocess_arguments(preprocess)
+    preprocess.set_defaults(run=_preprocess)
+
+
+def _data_arguments(data: argparse.ArgumentParser) -> None:
+    from .data.commands import add_inspect_arguments
+
+    what = data.add_subparsers(required=True, metavar="WHAT")
+    inspect = what.add_parser("inspect", help="what is in a dataset: counts, problems, contact sheets")
+    add_inspect_arguments(inspect)
+    inspect.set_defaults(run=_inspect)
+
+
+def _preprocess(arguments: argparse.Namespace) -> int:
+    from .data.commands import as_text, run_preprocess
+
+    print(as_text(run_preprocess(arguments, progress=sys.stderr.isatty())))
+    return EXIT_OK
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from .data.commands import as_text, run_inspect
+
+    print(as_text(run_inspect(arguments)))
+    return EXIT_OK
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    from .evaluation.commands import add_evaluate_arguments
+
+    add_evaluate_arguments(parser)
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from .evaluation.commands import evaluation_text, run_evaluate
+
+    result = run_evaluate(arguments)
+    print(evaluation_text(result))
+    return EXIT_OK if result["coverage"]["scored"] == result["coverage"]["clips"] else EXIT_SOME_NOT_SCORED
+
+
+def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
+    from .evaluation.commands import add_calibrate_arguments
+
+    add_calibrate_arguments(parser)
+    parser.set_defaults(run=_calibrate)
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from .evaluation.commands import run_calibrate
+
+    for name, value in run_calibrate(arguments).items():
+        print(f"{name}: {value}")
+    return EXIT_OK
+
+
+def _card_arguments(parser: argparse.ArgumentParser) -> None:
+    from .evaluation.commands import add_card_arguments
+
+    add_card_arguments(parser)
+    parser.set_defaults(run=_card)
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from .evaluation.commands import run_card
+
+    print(f"wrote {run_card(arguments)}")
+    return EXIT_OK
+
+
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "detect": ("judge files, folders and globs", _detect_arguments),
+    "make-clip": ("render a small talking-face clip (public-domain portrait, made voice)", _make_clip_arguments),
+    "preprocess": ("turn a dataset into a cache of face tracks and sound", _preprocess_arguments),
+    "data": ("look at a dataset", _data_arguments),
+    "evaluate": ("score a dataset: metrics, intervals, coverage", _evaluate_arguments),
+    "calibrate": ("fit the probabilities and thresholds of a model", _calibrate_arguments),
+    "card": ("write a model card from evaluations", _card_arguments),
+}

@@ -92,9 +92,10 @@ class Detector:
         batch_size: windows judged at once.
         max_duration_s: longer files are refused, in seconds.
         faces: another face detector.
+        calibration: in place of the config's, for fitting one.
 
     Raises:
-        UntrainedModelError: if the config has no calibration.
+        UntrainedModelError: if there is no calibration.
         ValueError: if an argument is out of range.
     """
 
@@ -108,10 +109,12 @@ class Detector:
         batch_size: int = 8,
         max_duration_s: float = 3600.0,
         faces: FaceDetector | None = None,
+        calibration: dict[str, Any] | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1 window, but it is {batch_size}")
-        if not model.config.calibration:
+        self.calibration = calibration or model.config.calibration
+        if not self.calibration:
             raise UntrainedModelError(
                 "the model's config has no calibration: it was not trained, and would only guess"
             )
@@ -122,7 +125,7 @@ class Detector:
         self.faces = faces or CenterFaceDetector()
         # Training crops (data/cache.py) are cut by the same options: a cropper of its own would look like a forgery.
         self.tracking = TrackOptions()
-        self.scorer = WindowScorer(self.model, processor, self.config.calibration, batch_size)
+        self.scorer = WindowScorer(self.model, processor, self.calibration, batch_size)
 
     @classmethod
     def from_pretrained(
@@ -213,7 +216,7 @@ class Detector:
         """Windows without a picture, if the model's voice answer is calibrated to stand alone."""
         if voice.audio is None:
             raise MediaError(Status.no_audio, f"there is no picture, and {voice.reason}", path)
-        if "audio" not in self.config.calibration:
+        if "audio" not in self.calibration:
             raise MediaError(Status.no_video, "there is no picture, and this model does not judge a voice alone", path)
         windows = sound_windows(voice.steps, self.config.num_frames, self._hop_steps, MIN_STEPS)
         if not windows:
@@ -235,7 +238,7 @@ class Detector:
         faces = [seen.face(t, verdicts.pool(w.joint for w in tracks[t]), rate_hz) for t in tracks if t in seen.steps]
         return replace(
             result,
-            verdict=verdicts.decide(p["joint"], self.config.calibration),
+            verdict=verdicts.decide(p["joint"], self.calibration),
             p_fake=p["joint"],
             p_fake_video=p.get("video"),
             p_fake_audio=p.get("audio"),
