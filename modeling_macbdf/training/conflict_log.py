@@ -82,7 +82,7 @@ class ConflictLog:
         self._recent = []
         if self.path is None:
             return
-        kept = [row for row in read_rows(self.path) if row["step"] <= step] if step else []
+        kept = [row for row in _lines(self.path) if float(row["step"]) <= step] if step else []
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.names, extrasaction="ignore")
@@ -106,12 +106,11 @@ class ConflictLog:
 
 def read_rows(path: Path) -> list[dict[str, float]]:
     """Rows of a conflict file; empty fields are left out, and a last line cut off by a kill as well."""
+    return [{name: float(value) for name, value in row.items() if value} for row in _lines(path)]
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        {name: float(value) for name, value in row.items() if value}
-        for row in rows
-        if None not in row.values() and None not in row
-    ]
+        return [row for row in csv.DictReader(file) if None not in row.values() and None not in row]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers.utils import ModelOutput
 
-from modeling_macbdf.gathering_macbdf import mean_over_processes
+from modeling_macbdf.gathering_macbdf import mean_over_processes, world_size
 from modeling_macbdf.losses_macbdf import OBJECTIVES, Targets, detection_losses, loss_counts, resolve_targets
 
 STEPS = 3
@@ -58,7 +58,7 @@ class ToyDetector(nn.Module):
         counts = loss_counts(resolved)
         if self.training:
             normalizers = mean_over_processes(counts) if normalizers is None else normalizers
-            self.belief.mul_(0.9).add_(0.1 * normalizers["multimodal_clip"])
+            self.belief.mul_(0.9).add_(0.1 * world_size() * normalizers["multimodal_clip"])
         losses = detection_losses({**frames, **clips}, resolved, self.config, None, normalizers)
         objectives = {name: losses[name] for name in OBJECTIVES}
         share = torch.sigmoid(video.detach().mean((1, 2)))

@@ -1,0 +1,85 @@
+"""A run killed in mid-epoch and resumed ends with the weights of one that was never interrupted."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from modeling_macbdf.training import last_complete_checkpoint
+from modeling_macbdf.training.conflict_log import ConflictLog, read_rows
+
+from .killed_run import run
+
+TESTS = Path(__file__).parents[1]
+
+
+def _killed(path: Path, step: int) -> int:
+    command = [sys.executable, "-m", f"{__package__}.killed_run", str(path), str(step)]
+    environment = {"PYTHONPATH": f"{TESTS}:{TESTS.parent}", "OMP_NUM_THREADS": "1", "PATH": ""}
+    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
+
+
+def test_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
+    """Killed after step 9 of 18, in the second epoch; the last checkpoint is that of step 8.
+
+    Data that depend on the epoch once restarted at epoch 0: skipping batches to resume loses `set_epoch`.
+    """
+    whole = run(tmp_path / "whole").state_dict()
+    broken = tmp_path / "broken"
+    assert _killed(broken, 9) == -signal.SIGKILL
+    cut_off = broken / "checkpoint-10"  # what a kill in the middle of saving leaves
+    cut_off.mkdir()
+    (cut_off / "model.safetensors").write_bytes(b"half")
+    assert last_complete_checkpoint(broken) == broken / "checkpoint-8"
+    torch.manual_seed(12345)
+    resumed = run(broken, resume=True).state_dict()
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+    assert float(whole["belief"]) > 0
+    written = [(path / "conflict.csv").read_text() for path in (broken, tmp_path / "whole")]
+    assert [row["step"] for row in csv.DictReader(written[0].splitlines())] == [str(step) for step in range(1, 19)]
+    assert written[0] == written[1]
+
+
+def test_a_checkpoint_counts_only_when_it_was_written_to_its_end(tmp_path: Path) -> None:
+    assert last_complete_checkpoint(tmp_path) is None
+    names = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+    for step in (2, 10):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    (tmp_path / "checkpoint-10" / "trainer_state.json").write_text('{"global_st')
+    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+    (tmp_path / "checkpoint-2" / "optimizer.pt").unlink()
+    assert last_complete_checkpoint(tmp_path) is None
+
+
+def test_conflict_file_drops_the_rows_that_a_resumed_run_takes_again(tmp_path: Path) -> None:
+    log = ConflictLog(tmp_path / "log.csv", ["step", "cosine_video"])
+    log.start(0)
+    for step in range(1, 6):
+        log.add({"step": step, "cosine_video": -0.1 * step, "not_a_column": 1.0})
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write("6")  # cut off
+    log.start(3)
+    log.add({"step": 4})
+    assert [row["step"] for row in read_rows(tmp_path / "log.csv")] == [1, 2, 3, 4]
+    log.start(0)
+    assert read_rows(tmp_path / "log.csv") == []
+
+
+def test_log_messages_average_the_steps_between_them() -> None:
+    log = ConflictLog(None, ["step"])
+    log.start(0)
+    log.add({"step": 1, "conflict_video": 1.0, "fusion_video_bin3": 2.0})
+    log.add({"step": 2, "conflict_video": 0.0, "temperature": 0.5})
+    assert log.drain() == {"conflict_video": pytest.approx(0.5), "temperature": 0.5}
+    assert log.drain() == {}
