@@ -69,8 +69,8 @@ class MACBDFVideoConfig(PreTrainedConfig):
     high_pass: bool = True
     high_pass_limit: float = 0.1
     stem_size: int = 16
-    hidden_sizes: list[int] | tuple[int, ...] = (32, 80, 160, 288)
-    depths: list[int] | tuple[int, ...] = (1, 1, 2, 1)
+    hidden_sizes: list[int] | tuple[int, ...] = (24, 64, 128, 256)
+    depths: list[int] | tuple[int, ...] = (1, 1, 2, 2)
     norm_groups: int = 8
     hidden_act: str = "relu"
     initializer_range: float = 0.02
@@ -110,7 +110,7 @@ class MACBDFAudioConfig(PreTrainedConfig):
     num_mel_bins: int = 80
     mel_frames_per_step: int = 20
     stem_size: int = 16
-    hidden_sizes: list[int] | tuple[int, ...] = (32, 64, 128, 192)
+    hidden_sizes: list[int] | tuple[int, ...] = (24, 48, 96, 128)
     depths: list[int] | tuple[int, ...] = (1, 1, 1, 1)
     norm_groups: int = 8
     hidden_act: str = "relu"

@@ -14,8 +14,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .configuration_macbdf import MACBDFAudioConfig, MACBDFVideoConfig
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-# Frames that pass the convolutions together on a CPU: the maps of 16 crops stay in the cache, those of 128 do not.
+# On a CPU, frames pass the first stages in groups of 16, whose large maps stay in the cache; the small maps of the
+# further stages go through all at once, so that their large weights are unpacked once.
 CPU_FRAMES = 16
+SHALLOW_STAGES = 2
 
 
 class TimeUnitNorm(nn.Module):
@@ -41,7 +43,7 @@ class ConvBlock(GradientCheckpointingLayer):
         super().__init__()
         self.spatial = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm = norm
-        self.act = ACT2FN[hidden_act]
+        self.act = _activation(hidden_act)
         self.mix = nn.Linear(channels, channels)  # a 1x1 convolution, faster so on channels-last maps
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -115,7 +117,7 @@ class VideoEncoder(nn.Module):
         # Two overlapping stride-2 convolutions: one with stride 4 would alias the high frequencies away.
         self.stem = nn.Sequential(
             nn.Conv2d(self.preprocess.out_channels, config.stem_size, 3, stride=2, padding=1),
-            ACT2FN[act],
+            _activation(act),
             nn.Conv2d(config.stem_size, sizes[0], 3, stride=2, padding=1),
         )
         self.stages = nn.ModuleList()
@@ -138,23 +140,34 @@ class VideoEncoder(nn.Module):
         frames = pixel_values.flatten(0, 1)
         seen = None if mask is None else mask.flatten()
         if torch.is_grad_enabled() or frames.device.type != "cpu" or _is_exporting():
-            tokens = self._tokens(frames, seen)
+            hidden, tokens = self._shallow(frames, seen)
         else:
             masks = [None] * len(frames) if seen is None else seen.split(CPU_FRAMES)
-            chunks = [self._tokens(*pair) for pair in zip(frames.split(CPU_FRAMES), masks, strict=False)]
-            tokens = [torch.cat(scale) for scale in zip(*chunks, strict=True)]
+            chunks = [self._shallow(*pair) for pair in zip(frames.split(CPU_FRAMES), masks, strict=False)]
+            hidden = torch.cat([chunk for chunk, _ in chunks])
+            tokens = [torch.cat(scale) for scale in zip(*(scales for _, scales in chunks), strict=True)]
+        tokens += self._deepen(hidden, SHALLOW_STAGES, len(self.stages))[1]
         return [scale.unflatten(0, pixel_values.shape[:2]) for scale in tokens]
 
-    def _tokens(self, frames: torch.Tensor, seen: torch.Tensor | None) -> list[torch.Tensor]:
-        """(N, 3, H, W), (N,) -> S tensors (N, D)."""
+    def _shallow(self, frames: torch.Tensor, seen: torch.Tensor | None) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """(N, 3, H, W), (N,) -> the map of the last shallow stage, and the tokens up to it."""
         if seen is not None:
             frames = frames.masked_fill(~seen[:, None, None, None], 0.0)
-        hidden, tokens = self.stem(self.preprocess(frames)), []
-        for index, stage in enumerate(self.stages, start=self.num_scales - len(self.stages)):
+        return self._deepen(self.stem(self.preprocess(frames)), 0, SHALLOW_STAGES)
+
+    def _deepen(self, hidden: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """(N, C, h, w) through the stages [first, last) -> the last map, and tokens (N, D) of the scales passed."""
+        tokens = []
+        for index, stage in list(enumerate(self.stages, start=self.num_scales - len(self.stages)))[first:last]:
             hidden = stage(hidden)
             if index >= 0:
                 tokens.append(self.projections[index](hidden.permute(0, 2, 3, 1).flatten(1, 2)))
-        return tokens
+        return hidden, tokens
+
+
+def _activation(name: str) -> nn.Module:
+    """The named activation, in place where it may be: a fresh large map costs more than its arithmetic."""
+    return nn.ReLU(inplace=True) if name == "relu" else ACT2FN[name]
 
 
 def _is_exporting() -> bool:
@@ -194,7 +207,7 @@ class AudioEncoder(nn.Module):
             nn.Conv2d(before, after, 4, stride=2, padding=1)
             for before, after in ((1, config.stem_size), (config.stem_size, sizes[0]))
         )
-        self.act = ACT2FN[act]
+        self.act = _activation(act)
         self.stages = nn.ModuleList()
         for index, (size, depth) in enumerate(zip(sizes, config.depths, strict=True)):
             down = [AudioDownsample(sizes[index - 1], size)] if index else []

@@ -38,41 +38,51 @@ def eager_attention_forward(
     return mixed.transpose(1, 2), weights
 
 
-def fit_kernel(kernel: int, num_frames: int) -> tuple[int, int]:
-    """The kernel and dilation whose span, with the local kernel before it, stays within a clip.
+def fit_kernel(kernel: int, span: int) -> tuple[int, int]:
+    """The kernel and dilation that, behind the local kernel, see at most `span` steps.
 
     The source's 5 + 7 (dilation 3) spans 23 steps, which on a clip of 16 mostly sees padding.
 
     Args:
-        kernel: wished kernel, odd. num_frames: steps of a clip.
+        kernel: wished kernel, odd. span: steps to reach, in all.
 
     Returns:
-        (kernel, dilation) with `LOCAL_KERNEL + dilation * (kernel - 1) <= num_frames` where any kernel fits, else
-        (1, 1).
+        (kernel, dilation) with `LOCAL_KERNEL + dilation * (kernel - 1) <= span` where any kernel fits, else (1, 1).
 
     Example:
         >>> fit_kernel(7, 16), fit_kernel(7, 6)
         ((7, 2), (3, 1))
     """
-    room = num_frames - LOCAL_KERNEL
+    room = span - LOCAL_KERNEL
     while kernel > 1 and kernel - 1 > room:
         kernel -= 2
     return (kernel, room // (kernel - 1)) if kernel > 1 else (1, 1)
 
 
-class KernelGate(nn.Module):
-    """Depth-wise, then dilated depth-wise convolution over time, for one group of channels."""
+def group_spans(num_frames: int, groups: int) -> list[int]:
+    """Steps that each channel group sees: evenly spaced up to the whole clip, so that the scales differ.
 
-    def __init__(self, channels: int, kernel: int, num_frames: int) -> None:
-        super().__init__()
-        kernel, dilation = fit_kernel(kernel, num_frames)
-        self.local = nn.Conv1d(channels, channels, LOCAL_KERNEL, padding=LOCAL_KERNEL // 2, groups=channels)
+    Example:
+        >>> group_spans(16, 3)
+        [7, 11, 16]
+    """
+    room = max(num_frames - LOCAL_KERNEL, 0)
+    return [LOCAL_KERNEL + room * (group + 1) // groups for group in range(groups)]
+
+
+def group_sizes(width: int, groups: int) -> list[int]:
+    """Channels of each group: equal up to a multiple of 16, which depth-wise convolutions like."""
+    unit = 16 if width % 16 == 0 and width // 16 >= groups else 1
+    return [unit * len(part) for part in torch.arange(width // unit).tensor_split(groups)]
+
+
+class DilatedGate(nn.Conv1d):
+    """Dilated depth-wise convolution over time for one group of channels: (B, C, T) -> (B, C, T)."""
+
+    def __init__(self, channels: int, kernel: int, span: int) -> None:
+        kernel, dilation = fit_kernel(kernel, span)
         padding = dilation * (kernel // 2)
-        self.far = nn.Conv1d(channels, channels, kernel, padding=padding, dilation=dilation, groups=channels)
-
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, C, T), mask (B, 1, T) of ones and zeros -> (B, C, T)."""
-        return self.far(self.local(hidden * mask) * mask)
+        super().__init__(channels, channels, kernel, padding=padding, dilation=dilation, groups=channels)
 
 
 class LargeKernelAttention(nn.Module):
@@ -81,11 +91,10 @@ class LargeKernelAttention(nn.Module):
     def __init__(self, config: MACBDFConfig) -> None:
         super().__init__()
         width, kernels = config.hidden_size, config.kernel_sizes
-        self.sizes = [len(part) for part in torch.arange(width).tensor_split(len(kernels))]
+        self.sizes, spans = group_sizes(width, len(kernels)), group_spans(config.num_frames, len(kernels))
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.gates = nn.ModuleList(
-            KernelGate(size, kernel, config.num_frames) for size, kernel in zip(self.sizes, kernels, strict=True)
-        )
+        self.local = nn.Conv1d(width, width, LOCAL_KERNEL, padding=LOCAL_KERNEL // 2, groups=width)
+        self.gates = nn.ModuleList(map(DilatedGate, self.sizes, kernels, spans))
         self.gate_mix = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.output = nn.Linear(width, width)
@@ -96,9 +105,9 @@ class LargeKernelAttention(nn.Module):
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, T, D), (B, T) bool -> (B, T, D)."""
         normed = self.norm(hidden)
-        groups = normed.transpose(1, 2).split(self.sizes, dim=1)
         ones = mask.unsqueeze(1).to(hidden.dtype)
-        gate = torch.cat([gate(group, ones) for gate, group in zip(self.gates, groups, strict=True)], dim=1)
+        groups = (self.local(normed.transpose(1, 2) * ones) * ones).split(self.sizes, dim=1)
+        gate = torch.cat([gate(group) for gate, group in zip(self.gates, groups, strict=True)], dim=1)
         mixed = self.output(self.gate_mix(gate.transpose(1, 2)) * self.value(normed))
         return hidden + self.layer_scale * mixed
 
@@ -191,13 +200,15 @@ class MSTLKA(GradientCheckpointingLayer):
         Args:
             hidden: (B, T, D) the encoder's scale plus the stream's state.
             mask: (B, T) bool.
-            guide: (B, T, D) fused map of the scale before, or None for the pass that hears one modality only.
+            guide: (B', T, D) fused map of the scale before, for the last B' rows; the others (all, where it is None)
+                are the pass that hears one modality only.
 
         Returns:
             (B, T, D), zeros at masked steps.
         """
         if guide is not None:
-            hidden = hidden + self.guide(self.guide_norm(guide))
+            alone = hidden.shape[0] - guide.shape[0]
+            hidden = torch.cat([hidden[:alone], hidden[alone:] + self.guide(self.guide_norm(guide))])
         hidden = self.large_kernel(hidden, mask)
         normed = self.norm(hidden)
         hidden = self.feed_forward(hidden + self.dropout(self.attention(normed, normed, mask)[0]))

@@ -183,13 +183,12 @@ class MACBDFModel(MACBDFPreTrainedModel):
         scales = list(zip(video_scales or absent, audio_scales or absent, strict=True))
         z_v, z_a = self.contrastive_head(*scales[0], *masks)
         weights = self.cluster_weighting(z_v, z_a, video_mask.any(dim=1), audio_mask.any(dim=1))
-        alone = guided = self._advance(0, scales[0], None, masks, None)
+        alone = guided = self._advance(0, scales[0], masks)
         shares = weights.to(alone[0].dtype)[:, :, None, None]
         states, attentions = [shares[:, 0] * alone[0] + shares[:, 1] * alone[1]], []
         for index, (scale, fusion) in enumerate(zip(scales, self.fusion_layers, strict=True)):
             if index:
-                alone = self._advance(index, scale, alone, masks, None)
-                guided = self._advance(index, scale, guided, masks, states[-1]) if self.config.guided_fusion else alone
+                alone, guided = self._advance_both(index, scale, alone, guided, masks, states[-1])
             fused, attention = fusion(states[-1], *guided, weights, *masks, output_attentions)
             states.append(fused)
             attentions.append(attention)
@@ -204,14 +203,26 @@ class MACBDFModel(MACBDFPreTrainedModel):
             attentions=tuple(attentions) if output_attentions else None,
         )
 
-    def _advance(
-        self, index: int, scale: Pair, state: Pair | None, masks: Pair, guide: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both streams through the MSTLKA of one scale, on the encoder's scale plus their own state."""
-        if state is not None:
-            scale = (scale[0] + state[0], scale[1] + state[1])
-        video = self.video_layers[index](scale[0], masks[0], guide)
-        return video, self.audio_layers[index](scale[1], masks[1], guide)
+    def _advance(self, index: int, streams: Pair, masks: Pair, guide: torch.Tensor | None = None) -> Pair:
+        """Both streams through the MSTLKA of one scale."""
+        video = self.video_layers[index](streams[0], masks[0], guide)
+        return video, self.audio_layers[index](streams[1], masks[1], guide)
+
+    def _advance_both(
+        self, index: int, scale: Pair, alone: Pair, guided: Pair, masks: Pair, fused: torch.Tensor
+    ) -> tuple[Pair, Pair]:
+        """The unguided and the guided pass of the next scale, as two halves of one batch: half the calls.
+
+        Each pass enters with the encoder's scale plus its own state.
+        """
+        if not self.config.guided_fusion:
+            streams = self._advance(index, (scale[0] + alone[0], scale[1] + alone[1]), masks)
+            return streams, streams
+        video, audio = (torch.cat([scale[m] + alone[m], scale[m] + guided[m]]) for m in (0, 1))
+        video_mask, audio_mask = (mask.repeat(2, 1) for mask in masks)
+        video, audio = self._advance(index, (video, audio), (video_mask, audio_mask), fused)
+        rows = len(fused)
+        return (video[:rows], audio[:rows]), (video[rows:], audio[rows:])
 
     def forward(
         self,
@@ -280,8 +291,8 @@ class MACBDFForClassification(MACBDFPreTrainedModel):
         kwargs["video_config"] = AutoConfig.from_pretrained(video_name_or_path)
         kwargs["audio_config"] = AutoConfig.from_pretrained(audio_name_or_path)
         model = cls(MACBDFConfig(**kwargs))
-        model.video_encoder.tower = load_tower(video_name_or_path)
-        model.audio_encoder.tower = load_tower(audio_name_or_path)
+        model.video_encoder.tower = load_tower(video_name_or_path, kwargs["video_config"])
+        model.audio_encoder.tower = load_tower(audio_name_or_path, kwargs["audio_config"])
         return model.eval()
 
     def encode(

@@ -38,13 +38,9 @@ def build_audio_encoder(config: MACBDFConfig) -> nn.Module:
     return AudioTower(config)
 
 
-def load_tower(name_or_path: str) -> PreTrainedModel:
+def load_tower(name_or_path: str, config: PreTrainedConfig) -> PreTrainedModel:
     """The pretrained encoder of that name; the encoder half of an encoder-decoder."""
-    return _encoder_half(AutoModel.from_pretrained(name_or_path))
-
-
-def _new_tower(config: PreTrainedConfig) -> PreTrainedModel:
-    return _encoder_half(AutoModel.from_config(config))
+    return _encoder_half(AutoModel.from_pretrained(name_or_path, config=config))
 
 
 def _encoder_half(model: PreTrainedModel) -> PreTrainedModel:
@@ -61,7 +57,9 @@ class TowerAdapter(nn.Module):
 
     def __init__(self, config: MACBDFConfig, tower: PreTrainedConfig) -> None:
         super().__init__()
-        self.tower = _new_tower(tower)
+        if hasattr(tower, "layerdrop"):
+            tower.layerdrop = 0.0  # a dropped layer leaves no hidden state to take
+        self.tower = _encoder_half(AutoModel.from_config(tower))
         self.num_scales = config.num_scales
         self.projections = nn.ModuleList(
             ScaleProjection(channels, config.hidden_size) for channels in self._widths(tower)
@@ -70,6 +68,8 @@ class TowerAdapter(nn.Module):
     def _widths(self, tower: PreTrainedConfig) -> list[int]:
         """Channels of the S chosen hidden states."""
         sizes = getattr(tower, "hidden_sizes", None)
+        if sizes is None and hasattr(tower, "embed_dim"):  # the Swin family: a state is taken after its merging
+            sizes = [min(tower.embed_dim * 2 ** (stage + 1), tower.hidden_size) for stage in range(len(tower.depths))]
         if sizes is None:
             return [tower.hidden_size] * self.num_scales
         return [sizes[index] for index in self._indices(len(sizes))]
@@ -83,9 +83,13 @@ class TowerAdapter(nn.Module):
         return [(count * (scale + 1)) // self.num_scales - 1 for scale in range(self.num_scales)]
 
     def states(self, **inputs: torch.Tensor) -> list[torch.Tensor]:
-        """The S chosen hidden states, the embeddings left out."""
-        hidden = self.tower(**inputs, output_hidden_states=True, return_dict=True).hidden_states[1:]
-        return [hidden[index] for index in self._indices(len(hidden))]
+        """The S chosen hidden states, the embeddings left out; the last one behind the tower's final norm."""
+        output = self.tower(**inputs, output_hidden_states=True, return_dict=True)
+        hidden = output.hidden_states[1:]
+        chosen = [hidden[index] for index in self._indices(len(hidden))]
+        if output.last_hidden_state.shape == chosen[-1].shape:
+            chosen[-1] = output.last_hidden_state
+        return chosen
 
 
 class FrameTower(TowerAdapter):
