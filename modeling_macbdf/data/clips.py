@@ -59,7 +59,12 @@ class Clip:
 
     @property
     def has_video(self) -> bool:
-        """Whether two steps or more show a face: less cannot be forged over time."""
+        """Whether a step shows a face."""
+        return bool(self.video_mask.any())
+
+    @property
+    def moves(self) -> bool:
+        """Whether two steps or more show a face: a photograph cannot be forged over time."""
         return int(self.video_mask.sum()) >= 2
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice, pairwise
@@ -14,8 +15,10 @@ from PIL import Image, ImageDraw
 from ..media.audio import read_audio
 from ..media.decode import iter_frames, probe
 from ..media.outcomes import MediaError
+from .cache import CacheSettings
 from .cache_reader import TrackCache, TrackEntry
 from .clips import Clip
+from .photos import is_photo, photo_frames, photo_info
 from .pseudofakes import AUDIO, MISMATCH, VISUAL, can_forge, forge
 from .records import ClipRecord, Problem
 
@@ -33,6 +36,10 @@ def _durations(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def _declared(record: ClipRecord) -> dict[str, Any]:
+    if is_photo(record.path):
+        photo = json.loads(photo_info(record.path))["video"]
+        codec = f"{photo['codec']} {photo['width']}x{photo['height']}"
+        return {"duration_s": None, "video_codec": codec, "audio_codec": "none", "frame_rate_hz": "none"}
     info = probe(record.path)
     video, audio = info.video, info.audio
     return {
@@ -151,8 +158,10 @@ def contact_sheet(records: Sequence[ClipRecord], per_label: int = 4, columns: in
         chosen = [record for record in records if record.label == label]
         for record in chosen[:: max(1, len(chosen) // per_label)][:per_label]:
             try:
-                frames = [frame.rgb for frame in islice(iter_frames(record.path, 2.0), columns)]
-                sound = read_audio(record.audio_path or record.path)
+                photo = is_photo(record.path)
+                source = photo_frames(record.path, CacheSettings()) if photo else iter_frames(record.path, 2.0)
+                frames = [frame.rgb for frame in islice(source, columns)]
+                sound = None if photo else read_audio(record.audio_path or record.path)
             except MediaError:
                 continue
             title = " ".join(filter(None, (name, record.generator, record.source, Path(record.path).name)))

@@ -36,6 +36,7 @@ from .cache import (
     write_shard,
 )
 from .dense import dense_tracks
+from .photos import is_photo, photo_frames, photo_info
 from .records import ClipRecord
 
 CACHED = "cached"
@@ -56,16 +57,19 @@ class ClipResult:
 
 def _tracks(record: ClipRecord, settings: CacheSettings, detector: FaceDetector, threads: int) -> list[FaceTrack]:
     options = TrackOptions(crop_size=settings.crop_size, crop_scale=settings.crop_scale)
-    frames = iter_frames(record.path, settings.cache_rate_hz, threads=threads)
-    tracks = dense_tracks(frames, detector, options, settings.stride, settings.min_steps)
+    photo, rate_hz = is_photo(record.path), settings.cache_rate_hz
+    frames = photo_frames(record.path, settings) if photo else iter_frames(record.path, rate_hz, threads=threads)
+    shortest = 1 if photo else settings.min_steps
+    tracks = dense_tracks(frames, detector, options, settings.stride, shortest)
     if not tracks:
-        reason = f"no face was followed for {settings.min_steps} steps or more"
-        raise MediaError(Status.no_face, reason, record.path)
+        raise MediaError(Status.no_face, f"no face was followed for {shortest} steps or more", record.path)
     return tracks
 
 
 def _sound(record: ClipRecord, settings: CacheSettings) -> tuple[Audio | None, str]:
     """The clip's sound, or None and why."""
+    if is_photo(record.path) and record.audio_path is None:
+        return None, "a photograph has no sound"
     try:
         audio = read_audio(record.audio_path or record.path, settings.sampling_rate)
     except MediaError as error:
@@ -77,6 +81,8 @@ def _sound(record: ClipRecord, settings: CacheSettings) -> tuple[Audio | None, s
 
 def _info(path: str) -> str:
     """What the container declares, as JSON: metadata probes read it."""
+    if is_photo(path):
+        return photo_info(path)
     found = asdict(probe(path))
     return json.dumps({name: found[name] for name in ("container", "size_bytes", "duration_s", "video", "audio")})
 

@@ -42,6 +42,7 @@ VISUAL: dict[str, VisualTransform] = {
 AUDIO: dict[str, AudioTransform] = {**{name: voice_transform(name) for name in VOICES}, "splice_voice": splice_voice}
 MISMATCH: dict[str, AudioTransform] = {"time_shift": time_shift, "other_voice": other_voice}
 KINDS = (*VISUAL, *AUDIO, *MISMATCH)
+OF_A_PHOTO = ("self_blend", "face_transplant", "resynthesis")  # all other kinds need two steps
 NEEDS_DONOR = ("face_transplant", "splice_voice", "other_voice")
 PARTIAL = 0.2  # share of visual forgeries that cover a part of the window only
 WHOLE_STEPS = 4  # a partial forgery keeps at least this many steps
@@ -57,8 +58,8 @@ def can_forge(clip: Clip, kind: str) -> bool:
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, but got {kind!r}")
     if kind in VISUAL:
-        return clip.has_video
-    return clip.has_voice and (kind in AUDIO or clip.has_video)
+        return clip.moves or (clip.has_video and kind in OF_A_PHOTO)
+    return clip.has_voice and (kind in AUDIO or clip.moves)
 
 
 def _part(clip: Clip, frames: np.ndarray, forged: np.ndarray, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
@@ -141,18 +142,19 @@ class Mix:
             donor: gives another person's window; called only for the kinds that need one.
         """
         able = {"video": clip.has_video, "audio": clip.has_voice}
-        able["both"] = able["mismatch"] = clip.has_video and clip.has_voice
+        able["both"] = able["mismatch"] = clip.moves and clip.has_voice
         stream = _pick({name: weight for name, weight in self.streams.items() if able[name]}, rng)
         if stream is None:
             return None
         labelled = as_recorded(clip)
         chosen = {"video": ("visual",), "audio": ("audio",), "both": ("audio", "visual"), "mismatch": ("mismatch",)}
         for group in chosen[stream]:
-            kind = _pick(getattr(self, group), rng)
+            weights: Mapping[str, float] = getattr(self, group)
+            kind = _pick({name: weight for name, weight in weights.items() if can_forge(clip, name)}, rng)
             if kind is not None:
                 other = donor() if donor is not None and kind in NEEDS_DONOR else None
                 labelled = forge(labelled, kind, rng, other, self.partial)
-        return labelled
+        return labelled if labelled.label == 1 else None
 
 
 def _pick(weights: Mapping[str, float], rng: Rng) -> str | None:

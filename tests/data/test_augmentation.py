@@ -5,7 +5,7 @@ import pytest
 
 from modeling_macbdf.data.augmentation import NO_AUGMENTATION, AugmentOptions, _voice_codec, augment
 from modeling_macbdf.data.cache_reader import TrackCache
-from modeling_macbdf.data.dataset import TrainingOptions, TrainingWindows
+from modeling_macbdf.data.dataset import TrainingOptions, TrainingWindows, WindowOptions
 from modeling_macbdf.data.pseudofakes import VISUAL, Mix
 from modeling_macbdf.data.spectra import stft
 
@@ -73,7 +73,7 @@ def _unchanged(clip, generator, donor):
 
 def _probe_features(clip):
     """What a compression or resampling trace would show in: the spectrum of the residual, and coarse statistics."""
-    luma = clip.frames[::4].mean(axis=-1)
+    luma = clip.frames[::2].mean(axis=-1)
     residual = (
         luma[:, 1:-1, 1:-1] - (luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:]) / 4
     )
@@ -94,7 +94,9 @@ def _probe_auc(cache, mix, windows=160):
     from sklearn.preprocessing import StandardScaler
 
     codecs = replace(NO_AUGMENTATION, codec=1.0, voice_codec=1.0)
-    data = TrainingWindows(cache, training=TrainingOptions(seed=5, windows=windows, mix=mix, augmentation=codecs))
+    data = TrainingWindows(
+        cache, WindowOptions(steps=6), TrainingOptions(seed=5, windows=windows, mix=mix, augmentation=codecs)
+    )
     items = [data[i].labelled for i in range(windows)]
     features = np.stack([_probe_features(item.clip) for item in items])
     labels = np.array([item.label for item in items])
@@ -112,4 +114,4 @@ def test_the_round_trip_alone_tells_a_probe_nothing(cache_folder, monkeypatch):
     forgery = Mix(streams={"video": 1}, visual={"resynthesis": 1}, partial=0.0)
     assert _probe_auc(cache, forgery) > 0.66
     monkeypatch.setitem(VISUAL, "resynthesis", _unchanged)
-    assert 0.38 < _probe_auc(cache, forgery) < 0.62
+    assert _probe_auc(cache, forgery) < 0.6  # cross-validation of pure noise comes out at or below one half

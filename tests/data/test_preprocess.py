@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from modeling_macbdf.data import preprocess as preprocessing
 from modeling_macbdf.data.cache import (
@@ -16,6 +17,7 @@ from modeling_macbdf.data.cache import (
     shard_files,
 )
 from modeling_macbdf.data.cache_reader import TrackCache, covered_steps
+from modeling_macbdf.data.dataset import TrainingOptions, TrainingWindows, WindowOptions
 from modeling_macbdf.data.preprocess import parse_shard, preprocess
 from modeling_macbdf.data.records import real_record
 from modeling_macbdf.media.audio import Audio, read_audio
@@ -156,6 +158,17 @@ def test_a_cache_keeps_its_settings(tmp_path, broken_files):
 def test_rates_without_the_models_instants_are_refused(rate):
     with pytest.raises(ValueError, match="odd multiple"):
         CacheSettings(cache_rate_hz=rate)
+
+
+def test_a_photograph_is_a_track_of_one_step_that_can_be_forged(tmp_path, talking_files):
+    frame = next(iter(iter_frames(talking_files[0].path, 5.0)))
+    Image.fromarray(frame.rgb).convert("L").save(tmp_path / "photo.png")
+    preprocess([real_record(str(tmp_path / "photo.png"))], tmp_path / "cache")
+    cache = TrackCache(tmp_path / "cache")
+    windows = TrainingWindows(cache, WindowOptions(min_steps=1), TrainingOptions(fake_share=1.0))
+    kinds = {windows[i].labelled.kind for i in range(12)}
+    assert kinds <= {"self_blend", "face_transplant", "resynthesis"} and len(kinds) >= 2
+    assert windows[0].labelled.clip.video_mask.tolist() == [True] + [False] * 15
 
 
 def test_crops_are_lossless_unless_jpeg_is_wished(clip):
