@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .cut import Cut
 from .pareto import OMPareto, Resolution, Rule
-from .rows import Row, add_to_grad, all_finite, all_reduce_mean, combined, gram_matrix, reaches, summed
+from .rows import Row, add_to_grad, all_finite, all_reduce_mean, all_zero, combined, gram_matrix, reaches, summed
 
 Losses: TypeAlias = Mapping[str, Tensor]
 
@@ -144,8 +144,7 @@ class ObjectiveGradients:
             self._plain = summed(self._plain, grads)
         for group, rows in pulled.items():
             present = {objective: row for objective, row in rows.items() if reaches(row)}
-            self._check_listed(group, present)
-            self._pull_back(group, cut.sources[group], present)
+            self._pull_back(group, cut.sources[group], self._only_listed(group, present))
 
     def _pull_back(self, group: str, sources: list[Tensor], rows: dict[str, Row]) -> None:
         """One vector-Jacobian product through an encoder per objective that reaches its outputs."""
@@ -162,10 +161,12 @@ class ObjectiveGradients:
     def _listed(self, group: str, objective: str) -> bool:
         return self.objectives is None or objective in self.objectives.get(group, ())
 
-    def _check_listed(self, group: str, objectives: Iterable[str]) -> None:
-        for objective in objectives:
-            if not self._listed(group, objective):
+    def _only_listed(self, group: str, rows: dict[str, Row]) -> dict[str, Row]:
+        """Leaves out unlisted objectives, whose gradients at the cut must then be zeros (as of rows batched along)."""
+        for objective, row in rows.items():
+            if not self._listed(group, objective) and not all_zero(row):
                 raise ValueError(f"objectives[{group!r}] must list {objective!r}, whose gradient reaches that group.")
+        return {objective: row for objective, row in rows.items() if self._listed(group, objective)}
 
     def _add(self, group: str, objective: str, grads: Row) -> None:
         if reaches(grads):

@@ -31,6 +31,11 @@ def all_finite(row: Row) -> bool:
     return bool(torch.stack(checks).all()) if checks else True
 
 
+def all_zero(row: Row) -> bool:
+    """Whether every gradient of the row is exactly zero; NaN is not."""
+    return not any(bool(grad.any()) for grad in row if grad is not None)
+
+
 def gram_matrix(rows: Sequence[Row]) -> Tensor:
     """Inner products (K, K), float64 on the CPU, of K gradients; None counts as zero."""
     blocks: dict[tuple[int, ...], Tensor] = {}

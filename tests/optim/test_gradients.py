@@ -273,6 +273,16 @@ def test_feature_space_variant_needs_the_cut() -> None:
         FeatureSpaceGradients(model.groups()).accumulate({"joint": model.video_head.weight.sum()})
 
 
+def test_an_unlisted_objective_may_reach_an_encoder_with_zeros_only() -> None:
+    """Streams batched together touch each other in the graph, but with exact zeros."""
+    model = TwoTowers()
+    store = ObjectiveGradients(model.groups(), objectives=OBJECTIVES)
+    losses, cut = model.cut_losses(*batch())
+    losses["audio"] = losses["audio"] + 0.0 * cut["video"].sum()
+    store.accumulate(losses, cut)
+    assert store.resolve().objectives == OBJECTIVES
+
+
 def test_wrong_arguments_are_refused_by_name() -> None:
     model = TwoTowers()
     with pytest.raises(ValueError, match="a parameter must belong to one group"):

@@ -12,23 +12,28 @@ from torch.utils.data import RandomSampler, SequentialSampler
 from modeling_macbdf.training import MACBDFTrainer, MACBDFTrainingArguments
 from modeling_macbdf.training.batches import SharedBatches
 
+from .small import NoiseClips, small_detector
 from .test_trainer import Gradients
 from .toy import ToyData, ToyDetector
 
-# name: (clips, accumulation, aggregator, route). 21 clips in global batches of 4 leave one clip for two processes; 23
-# leave three, and a last step of two micro-batches where four are accumulated.
+# name: (clips, accumulation, aggregator, route); those called "detector" train the real model on noise. 21 clips in
+# global batches of 4 leave one clip for two processes; 23 leave three, and a last step of two micro-batches where four
+# are accumulated.
 RUNS = {
     "one_clip_left": (21, 1, "om_pareto", "exact"),
     "accumulated": (23, 4, "om_pareto", "exact"),
     "plain_sum": (22, 1, "sum", "exact"),
     "feature_space": (23, 1, "om_pareto", "feature_space"),
     "joint": (22, 1, "sum", "joint"),
+    "detector": (11, 1, "om_pareto", "exact"),
+    "detector_accumulated": (13, 2, "om_pareto", "exact"),
 }
 WORLD = 2
 
 
 def _run(path: Path, name: str, per_device: int) -> dict:
     clips, accumulation, aggregator, route = RUNS[name]
+    real = name.startswith("detector")
     arguments = MACBDFTrainingArguments(
         output_dir=str(path / name),
         num_train_epochs=2,
@@ -37,14 +42,15 @@ def _run(path: Path, name: str, per_device: int) -> dict:
         aggregator=aggregator,
         gradient_route=route,
         learning_rate=1e-2,
+        optim="sgd" if real else "adamw_torch",  # Adam turns the rounding of a gradient near zero into a whole step
         use_cpu=True,
         ddp_backend="gloo" if "WORLD_SIZE" in os.environ else None,
         report_to="none",
         save_strategy="no",
         disable_tqdm=True,
     )
-    model = ToyDetector()
-    trainer = MACBDFTrainer(model, arguments, train_dataset=ToyData(clips))
+    model = small_detector() if real else ToyDetector()
+    trainer = MACBDFTrainer(model, arguments, train_dataset=(NoiseClips if real else ToyData)(clips))
     gradients = Gradients(model)
     trainer.add_callback(gradients)
     trainer.train()
@@ -78,13 +84,15 @@ def test_two_processes_take_the_steps_of_one(two_processes: Path, tmp_path: Path
     assert [found["world"] for found in ranks] == [WORLD, WORLD]
     for found in ranks:
         assert len(found["steps"]) == len(alone["steps"]) > 0
-        for ours, theirs in zip(found["steps"], alone["steps"], strict=True):
+        for step, (ours, theirs) in enumerate(zip(found["steps"], alone["steps"], strict=True)):
             assert ours.keys() == theirs.keys()
+            # The detector's contrast divides by norms and temperature: after a step its weights differ by rounding.
+            tolerance = 3e-6 if step and name.startswith("detector") else 1e-6
             for parameter, grad in ours.items():
-                torch.testing.assert_close(grad, theirs[parameter], rtol=0, atol=1e-6, msg=parameter)
+                torch.testing.assert_close(grad, theirs[parameter], rtol=0, atol=tolerance, msg=parameter)
     for parameter, value in ranks[0]["weights"].items():
         torch.testing.assert_close(value, ranks[1]["weights"][parameter], rtol=0, atol=0)
-        torch.testing.assert_close(value, alone["weights"][parameter], rtol=0, atol=1e-5)
+        torch.testing.assert_close(value, alone["weights"][parameter], rtol=1e-5, atol=5e-5)
 
 
 def test_conflict_file_holds_the_means_over_processes(two_processes: Path, tmp_path: Path) -> None:

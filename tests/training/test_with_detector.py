@@ -1,0 +1,90 @@
+"""The trainer with the real detector: its objectives, its buffers, checkpointing, evaluation."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from modeling_macbdf import MACBDFForClassification
+from modeling_macbdf.optim import Cut, ObjectiveGradients, OMPareto, PlainSum
+from modeling_macbdf.training import MACBDFTrainer, MACBDFTrainingArguments, last_complete_checkpoint
+
+from .small import NoiseClips, small_detector
+
+ENCODER_INPUTS = ("pixel_values", "input_features", "video_mask", "audio_mask")
+OBJECTIVES = {"video": ["multimodal", "video"], "audio": ["multimodal", "audio"]}
+
+
+def arguments(path: Path, **changes: object) -> MACBDFTrainingArguments:
+    common = {"max_steps": 4, "per_device_train_batch_size": 3, "learning_rate": 1e-3, "use_cpu": True}
+    common |= {"report_to": "none", "save_strategy": "no", "disable_tqdm": True}
+    return MACBDFTrainingArguments(output_dir=str(path), **(common | changes))
+
+
+def resolved(model: MACBDFForClassification, batch: dict, rule: PlainSum | OMPareto) -> dict[str, torch.Tensor]:
+    encoders = {id(p) for parameters in model.encoder_parameters().values() for p in parameters}
+    others = [p for p in model.parameters() if id(p) not in encoders]
+    store = ObjectiveGradients(model.encoder_parameters(), others, OBJECTIVES)
+    inputs = {name: batch[name] for name in ENCODER_INPUTS}
+    cut = Cut(dict(zip(("video", "audio"), model.encode(**inputs), strict=True)))
+    labels = {name: value for name, value in batch.items() if name not in ENCODER_INPUTS}
+    output = model.forward_from_scales(cut["video"], cut["audio"], batch["video_mask"], batch["audio_mask"], **labels)
+    store.accumulate(output.objectives, cut)
+    store.resolve(rule)
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_cut_detector_has_the_gradient_of_its_whole_loss() -> None:
+    """Also that no unimodal objective reaches the other encoder: the store would refuse it."""
+    batch = default_collate([NoiseClips()[index] for index in range(8)])
+    ours = resolved(small_detector().train(), batch, PlainSum())
+    model = small_detector().train()
+    model(**batch).loss.backward()
+    expected = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert ours.keys() == expected.keys()
+    for name, grad in expected.items():
+        torch.testing.assert_close(ours[name], grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_resumed_detector_equals_one_never_interrupted(tmp_path: Path) -> None:
+    """Belief of the temperature and prototypes included; dropout is on."""
+    settings = {"gradient_accumulation_steps": 2, "save_steps": 2, "save_strategy": "steps", "num_train_epochs": 4}
+    whole = small_detector(dropout=0.2)
+    MACBDFTrainer(whole, arguments(tmp_path, **settings, max_steps=6), train_dataset=NoiseClips()).train()
+    checkpoint = tmp_path / "checkpoint-4"
+    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-6"
+    torch.manual_seed(99)
+    resumed = small_detector(dropout=0.2)
+    trainer = MACBDFTrainer(resumed, arguments(tmp_path, **settings, max_steps=6), train_dataset=NoiseClips())
+    trainer.train(resume_from_checkpoint=str(checkpoint))
+    state = resumed.state_dict()
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, state[name]), name
+    fresh = small_detector().state_dict()
+    moved = [name for name, _ in whole.named_buffers() if name in fresh and not torch.equal(fresh[name], state[name])]
+    assert any("temperature" in name for name in moved)
+    assert any("cluster" in name for name in moved)
+
+
+def test_detector_learns_and_evaluates_under_bf16_with_checkpointing(tmp_path: Path) -> None:
+    settings = {"bf16": True, "activation_checkpointing": True, "max_steps": 12, "learning_rate": 1e-2}
+    model = small_detector()
+    clips = NoiseClips()
+    trainer = MACBDFTrainer(
+        model, arguments(tmp_path, **settings, logging_steps=4), train_dataset=clips, eval_dataset=clips
+    )
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] < before
+    predictions = trainer.predict(clips).predictions
+    assert len(predictions[0]) == len(clips)
+    logged = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    assert {"temperature", "fusion_video_mean", "cosine_audio", "loss_multimodal"} <= logged.keys()
+
+
+@pytest.mark.parametrize("aggregator", ["om_pareto", "mmpareto", "mgda", "pcgrad"])
+def test_every_rule_trains_the_detector(tmp_path: Path, aggregator: str) -> None:
+    model = small_detector()
+    MACBDFTrainer(model, arguments(tmp_path, aggregator=aggregator, max_steps=2), train_dataset=NoiseClips()).train()
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
