@@ -1,0 +1,186 @@
+"""The shape of the package: imports run one way, and the model's files travel to the Hub and answer there the same."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel, AutoProcessor
+from transformers.dynamic_module_utils import get_relative_import_files
+
+import modeling_macbdf
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "modeling_macbdf"
+H_FILES = {path.stem for path in PACKAGE.glob("*_macbdf.py")}
+H_THIRD_PARTY = {"torch", "numpy", "transformers", "huggingface_hub"}
+# Each may import itself and what stands in a later line.
+LAYERS = (
+    ("train_accelerate", "cli", "demo"),
+    ("training", "evaluation", "inference", "scoring", "report", "verdicts", "windows"),
+    ("data", "media", "optim", "H"),
+)
+# Of ours, these import nothing outside themselves.
+ALONE = ("optim/pareto.py", "evaluation/metrics.py", "data/records.py", "media")
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of ours that a file imports, as "media.decode" or "losses_macbdf"."""
+    found = set()
+    here = path.relative_to(PACKAGE).parent.parts if path.is_relative_to(PACKAGE) else ()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = list(here[: len(here) - node.level + 1]) if node.level else []
+            names = [*base, *(node.module.split(".") if node.module else [])]
+            if node.level == 0 and names[:1] == ["modeling_macbdf"]:
+                names = names[1:]
+            elif node.level == 0:
+                continue
+            found |= {".".join([*names, alias.name]) for alias in node.names} if not names else {".".join(names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("modeling_macbdf.") for alias in node.names if "macbdf" in alias.name}
+    return found
+
+
+def layer(module: str) -> int:
+    """Row of `LAYERS`; the package itself and what has no row stand beside everything."""
+    top = module.split(".")[0]
+    name = "H" if top in H_FILES else top
+    return next((row for row, names in enumerate(LAYERS) if name in names), len(LAYERS))
+
+
+def python_files() -> list[Path]:
+    others = [ROOT / "train_accelerate.py", *(ROOT / "demo").glob("*.py")]
+    return [*PACKAGE.rglob("*.py"), *(path for path in others if path.exists())]
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_one_way(path):
+    if path == PACKAGE / "__init__.py":
+        pytest.skip("the package's front door shows the model")
+    own = ".".join(path.relative_to(PACKAGE).with_suffix("").parts) if path.is_relative_to(PACKAGE) else path.stem
+    upward = {name for name in imports(path) if layer(name) < layer(own)}
+    assert not upward, f"{own} imports {upward}"
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_what_stands_alone_imports_nothing_else_of_ours(name):
+    place = PACKAGE / name
+    inside = name.removesuffix(".py").split("/")[0]
+    for path in [place] if place.suffix else place.rglob("*.py"):
+        assert all(module.split(".")[0] == inside for module in imports(path)), path
+
+
+@pytest.mark.parametrize("name", sorted(H_FILES))
+def test_a_file_for_the_hub_needs_only_its_neighbours_and_four_libraries(name):
+    path = PACKAGE / f"{name}.py"
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1, ast.unparse(node)
+            assert node.module in H_FILES, ast.unparse(node)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            for module in names:
+                top = module.split(".")[0]
+                assert top in H_THIRD_PARTY or top in sys.stdlib_module_names, ast.unparse(node)
+                assert module != "__future__", "annotations as strings do not load from the Hub"
+
+
+def test_the_loader_finds_every_file_that_the_model_needs():
+    roots = ("modeling_macbdf", "processing_macbdf")
+    found = {Path(file).stem for root in roots for file in get_relative_import_files(PACKAGE / f"{root}.py")}
+    assert found | set(roots) == H_FILES
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A tiny model with its processor in a folder of its own, an input, and the answer that it gave here."""
+    folder = tmp_path_factory.mktemp("saved")
+    source = ROOT / "hub_configs" / "macb-df-tiny"
+    torch.manual_seed(0)
+    model = modeling_macbdf.MACBDFForClassification(modeling_macbdf.MACBDFConfig.from_pretrained(source)).eval()
+    processor = AutoProcessor.from_pretrained(source)
+    model.save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    crops = torch.randint(0, 256, (16, 64, 64, 3), dtype=torch.uint8)
+    inputs = {"videos": [crops, crops], "audio": [torch.randn(51200), None], "sampling_rate": 16000}
+    with torch.no_grad():
+        output = model(**processor(**inputs))
+    torch.save({"inputs": inputs, "logits": output.logits, "frames": output.frame_logits}, folder / "expected.pt")
+    return folder
+
+
+ELSEWHERE = """
+import json, sys, torch
+from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoProcessor
+torch.set_num_threads(1)
+folder, remote = sys.argv[1], sys.argv[2] == "remote"
+if not remote:
+    import modeling_macbdf
+options = {"trust_remote_code": True} if remote else {}
+expected = torch.load(folder + "/expected.pt")
+config = AutoConfig.from_pretrained(folder + "/model", **options)
+inputs = AutoProcessor.from_pretrained(folder + "/model", **options)(**expected["inputs"])
+answers = {"installed": "modeling_macbdf" in sys.modules, "type": config.model_type}
+for auto in (AutoModel, AutoModelForVideoClassification):
+    with torch.no_grad():
+        output = auto.from_pretrained(folder + "/model", **options)(**inputs)
+    answers[auto.__name__] = torch.equal(output.logits, expected["logits"])
+    answers["module"] = type(output).__module__
+    if remote:
+        auto.from_pretrained(folder + "/model", **options).save_pretrained(folder + "/again")
+        with torch.no_grad():
+            again = auto.from_pretrained(folder + "/again", **options)(**inputs)
+        answers["saved again"] = torch.equal(again.logits, output.logits)
+print(json.dumps(answers))
+"""
+
+
+def run_elsewhere(saved, tmp_path, mode: str, path: str) -> dict:
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(tmp_path / "cache"),
+        "HF_MODULES_CACHE": str(tmp_path / "modules"),
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-c", ELSEWHERE, str(saved), mode]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_remote_code_answers_bit_for_bit_the_same_where_the_package_is_unknown(saved, tmp_path):
+    answers = run_elsewhere(saved, tmp_path, "remote", "")
+    assert answers["AutoModel"]
+    assert answers["AutoModelForVideoClassification"]
+    assert answers["saved again"]
+    assert not answers["installed"]
+    assert answers["module"].startswith("transformers_modules.")
+
+
+def test_the_installed_package_loads_the_same_folder_bare(saved, tmp_path):
+    answers = run_elsewhere(saved, tmp_path, "installed", str(ROOT))
+    assert answers["AutoModel"]
+    assert answers["AutoModelForVideoClassification"]
+    assert answers["module"] == "modeling_macbdf.modeling_macbdf"
+
+
+def test_every_shipped_size_loads_and_keeps_its_budget():
+    folders = sorted(path.parent for path in (ROOT / "hub_configs").glob("*/config.json"))
+    assert [folder.name for folder in folders] == ["macb-df-base", "macb-df-small", "macb-df-tiny"]
+    budget = {"macb-df-tiny": 1e6, "macb-df-small": 7e6, "macb-df-base": 60e6}
+    for folder in folders:
+        config = modeling_macbdf.MACBDFConfig.from_pretrained(folder)
+        with torch.device("meta"):
+            model = AutoModel.from_config(config)
+        assert sum(parameter.numel() for parameter in model.parameters()) < budget[folder.name]
+        processor = AutoProcessor.from_pretrained(folder)
+        assert processor.image_processor.size["height"] == config.video_config.image_size
+        assert processor.image_processor.num_frames == config.num_frames == processor.feature_extractor.num_frames
+        assert processor.feature_extractor.feature_size == config.audio_config.num_mel_bins
