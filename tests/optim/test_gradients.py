@@ -321,7 +321,7 @@ def test_two_processes_resolve_the_mean_of_their_gradients(tmp_path) -> None:
     """Half a batch each; one of them lacks an objective, which counts as zero there."""
     with mp.Manager() as manager:
         results = manager.list([None, None])
-        mp.spawn(_two_processes, args=(str(tmp_path / "store"), results), nprocs=2)
+        mp.start_processes(_two_processes, args=(str(tmp_path / "store"), results), nprocs=2, start_method="fork")
         first, second = results
     model = TwoTowers()
     store = ObjectiveGradients(model.groups(), model.others())

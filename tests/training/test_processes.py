@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as mp
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch.utils.data import RandomSampler, SequentialSampler
 
 from modeling_macbdf.training import MACBDFTrainer, MACBDFTrainingArguments
@@ -62,6 +63,8 @@ def _worker(rank: int, port: int, path: str) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
+    for state in (AcceleratorState, GradientState, PartialState):  # of the process that was forked
+        state._shared_state.clear()
     for name in RUNS:
         torch.save(_run(Path(path), name, 2), Path(path) / f"{name}-{rank}.pt")
     torch.distributed.destroy_process_group()
@@ -73,7 +76,8 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(_worker, args=(port, str(path)), nprocs=WORLD)
+    # Forked, not spawned: importing everything again would take ten times as long as the runs.
+    mp.start_processes(_worker, args=(port, str(path)), nprocs=WORLD, start_method="fork")
     return path
 
 
