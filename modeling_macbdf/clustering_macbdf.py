@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from .gathering_macbdf import gather_rows
+from .heads_macbdf import Score
 from .prototypes_macbdf import PrototypeBank, composite_distance, mahalanobis
 
 __all__ = ["ClusterWeighting", "PrototypeAttention", "PrototypeBank", "composite_distance", "mahalanobis"]
@@ -41,7 +42,7 @@ class PrototypeAttention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
-        self.score = nn.Linear(width, 1)
+        self.score = Score(width)
         self.raw_slope = nn.Parameter(torch.empty(1))
         self.reset_state()
 
@@ -60,7 +61,7 @@ class PrototypeAttention(nn.Module):
         logits = torch.einsum("bhd,khd->bhk", query, keys).float() / math.sqrt(query.shape[-1])
         weights = (logits - distance.flatten(1).unsqueeze(1)).softmax(dim=-1)  # (B, heads, CK)
         attended = torch.einsum("bhk,khd->bhd", weights.to(values.dtype), values).flatten(1)  # (B, P)
-        return self.score(attended).squeeze(-1).float() + F.softplus(self.raw_slope.float()) * margin
+        return self.score(attended).float() + F.softplus(self.raw_slope.float()) * margin
 
 
 class ClusterWeighting(nn.Module):

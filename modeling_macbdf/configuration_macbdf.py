@@ -21,6 +21,9 @@ AUTO_MAP = {
     "AutoProcessor": "processing_macbdf.MACBDFProcessor",
 }
 
+# Fields of the output that the Trainer must not gather as predictions.
+NO_PREDICTION = ("loss_terms", "objectives", "temperature", "hidden_states", "attentions")
+
 
 def _check(rule: bool, message: str) -> None:
     """Raises `ValueError(message)` unless the rule holds."""
@@ -161,18 +164,9 @@ class MACBDFConfig(PreTrainedConfig):
     """
 
     model_type = "macbdf"
-    sub_configs_defaults: ClassVar[dict[str, Any]] = {
-        "video_config": MACBDFVideoConfig,
-        "audio_config": MACBDFAudioConfig,
-    }
+    sub_configs_defaults: ClassVar[dict] = {"video_config": MACBDFVideoConfig, "audio_config": MACBDFAudioConfig}
     attribute_map: ClassVar[dict[str, str]] = {"num_hidden_layers": "num_scales"}
-    keys_to_ignore_at_inference: ClassVar[list[str]] = [
-        "loss_terms",
-        "objectives",
-        "temperature",
-        "hidden_states",
-        "attentions",
-    ]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = list(NO_PREDICTION)
 
     video_config: Any = None  # None, a dict or a config; always a config once built
     audio_config: Any = None
@@ -236,21 +230,16 @@ class MACBDFConfig(PreTrainedConfig):
     def validate_architecture(self) -> None:
         """Widths, scales and kernels fit each other."""
         heads = self.num_attention_heads
-        _check(
-            heads > 0 and self.hidden_size % heads == 0,
-            f"hidden_size must be a multiple of num_attention_heads={heads}, but got {self.hidden_size}",
-        )
+        whole = heads > 0 and self.hidden_size % heads == 0
+        _check(whole, f"hidden_size must be a multiple of num_attention_heads={heads}, but got {self.hidden_size}")
         _check(self.num_scales >= 1, f"num_scales must be at least 1, but got {self.num_scales}")
         _check(self.num_frames >= 1, f"num_frames must be at least 1, but got {self.num_frames}")
         odd = all(kernel > 0 and kernel % 2 for kernel in self.kernel_sizes)
         _check(odd and len(self.kernel_sizes) > 0, f"kernel_sizes must be odd, but got {self.kernel_sizes}")
         for name in ("video_config", "audio_config"):
-            sizes = getattr(getattr(self, name), "hidden_sizes", [])
-            own = getattr(self, name).model_type in ("macbdf_video", "macbdf_audio")
-            _check(
-                not own or len(sizes) >= self.num_scales,
-                f"num_scales={self.num_scales} must not exceed the stages of {name}, but it has {sizes}",
-            )
+            tower = getattr(self, name)
+            enough = not tower.model_type.startswith("macbdf") or len(tower.depths) >= self.num_scales
+            _check(enough, f"num_scales={self.num_scales} must not exceed the stages of {name}")
 
     def validate_clock(self) -> None:
         """A step is a whole number of audio samples."""
@@ -264,11 +253,8 @@ class MACBDFConfig(PreTrainedConfig):
     def validate_temperature(self) -> None:
         """0 < temperature_min <= temperature_value <= temperature_max."""
         low, value, high = self.temperature_min, self.temperature_value, self.temperature_max
-        _check(
-            0 < low <= value <= high,
-            "temperature_value must lie in [temperature_min, temperature_max] with temperature_min > 0, "
-            f"but got {value} in [{low}, {high}]",
-        )
+        bounds = f"[temperature_min > 0, temperature_max] = [{low}, {high}]"
+        _check(0 < low <= value <= high, f"temperature_value must lie in {bounds}, but got {value}")
 
     def validate_fusion_weights(self) -> None:
         """Prototype numbers in their ranges."""
@@ -295,10 +281,8 @@ class MACBDFConfig(PreTrainedConfig):
             good = isinstance(pair, list | tuple) and len(pair) == 2 and pair[0] > 0
             _check(good, f"calibration[{name!r}] must be [scale > 0, bias], but got {pair}")
         low, high = calibration.get("real_below", 0.5), calibration.get("fake_above", 0.5)
-        _check(
-            0 <= low <= high <= 1,
-            f"calibration must have 0 <= real_below <= fake_above <= 1, but got {low} and {high}",
-        )
+        rule = "0 <= real_below <= fake_above <= 1"
+        _check(0 <= low <= high <= 1, f"calibration must have {rule}, but got {low} and {high}")
 
 
 def _sub_config(value: dict | PreTrainedConfig | None, own: type[PreTrainedConfig]) -> PreTrainedConfig:

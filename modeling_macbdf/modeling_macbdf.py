@@ -21,9 +21,9 @@ from .fusion_macbdf import MFTLKA, MSTLKA, LargeKernelAttention, TemporalAttenti
 from .gathering_macbdf import mean_over_processes
 from .heads_macbdf import ClassifierHead, SyncHead
 from .losses_macbdf import OBJECTIVES, Targets, detection_losses, loss_counts, pair_masks, resolve_targets
+from .masks_macbdf import Scales, checked_mask, resolve_masks
 from .towers_macbdf import build_audio_encoder, build_video_encoder, load_tower
 
-Scales = list[torch.Tensor]
 Pair = tuple[torch.Tensor, torch.Tensor]  # of the video, of the audio stream
 
 
@@ -158,14 +158,14 @@ class MACBDFModel(MACBDFPreTrainedModel):
             ValueError: the two streams, or a stream and its mask, differ in their steps.
         """
         if video_mask is not None and pixel_values is not None:
-            video_mask = _checked("video_mask", video_mask, pixel_values.shape[:2])
+            video_mask = checked_mask("video_mask", video_mask, pixel_values.shape[:2])
         video = None if pixel_values is None else self.video_encoder(pixel_values, video_mask)
         if input_features is None:
             return video, None
         clock = pixel_values if pixel_values is not None else audio_mask
         steps = None if clock is None else clock.shape[1]
         if audio_mask is not None:
-            audio_mask = _checked("audio_mask", audio_mask, (len(input_features), steps))
+            audio_mask = checked_mask("audio_mask", audio_mask, (len(input_features), steps))
         return video, self.audio_encoder(input_features, audio_mask, steps)
 
     def fuse(
@@ -461,41 +461,6 @@ class MACBDFForClassification(MACBDFPreTrainedModel):
             masks[0].any(dim=1),
             masks[1].any(dim=1),
         )
-
-
-def resolve_masks(
-    video_scales: Scales | None,
-    audio_scales: Scales | None,
-    video_mask: torch.Tensor | None,
-    audio_mask: torch.Tensor | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Explicit masks (B, T) bool of both streams: all False for one not given, all True for one without a mask.
-
-    Raises:
-        ValueError: no stream at all, none in some clip, or streams and masks of different lengths.
-    """
-    given = [scales[0] for scales in (video_scales, audio_scales) if scales is not None]
-    if not given:
-        raise ValueError("pixel_values or input_features must be given, but both are None")
-    shapes = [tuple(scale.shape[:2]) for scale in given]
-    if shapes[0] != shapes[-1]:
-        raise ValueError(f"pixel_values and input_features must have the same (B, T), but got {shapes}")
-    masks = []
-    for name, scales, mask in (("video_mask", video_scales, video_mask), ("audio_mask", audio_scales, audio_mask)):
-        if scales is None or mask is None:
-            mask = torch.full(shapes[0], scales is not None, device=given[0].device)
-        masks.append(_checked(name, mask, shapes[0]))
-    # A compiled graph cannot look at values; there the rule is the caller's.
-    if not torch.compiler.is_compiling() and not bool((masks[0] | masks[1]).any(dim=1).all()):
-        raise ValueError("video_mask or audio_mask must have a valid step in every clip, but some clip has neither")
-    return masks[0], masks[1]
-
-
-def _checked(name: str, mask: torch.Tensor, shape: tuple[int | None, ...]) -> torch.Tensor:
-    """The mask as bool, of the expected (B, T)."""
-    if tuple(mask.shape) != tuple(shape):
-        raise ValueError(f"{name} must have shape (B, T) = {tuple(shape)}, but got {tuple(mask.shape)}")
-    return mask.bool()
 
 
 def _only(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
