@@ -87,7 +87,7 @@ class FacePreprocessor(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) normalised RGB -> (N, C, H, W), channels-last."""
         red, green, blue = pixels.split(1, dim=1)
-        luma = red * LUMA[0] + green * LUMA[1] + blue * LUMA[2]
+        luma = torch.add(red * LUMA[0], green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
         parts = [pixels if self.use_color else luma]
         if self.high_pass:
             parts.append(self._residual(luma))
@@ -95,9 +95,9 @@ class FacePreprocessor(nn.Module):
 
     def _residual(self, luma: torch.Tensor) -> torch.Tensor:
         """(N, 1, H, W) -> the same shape in [-1, 1]; 0 on the border, where a filter would see an edge."""
-        rows = luma[..., 1:-1] * 2 - luma[..., :-2] - luma[..., 2:]
-        both = rows[..., 1:-1, :] * 2 - rows[..., :-2, :] - rows[..., 2:, :]
-        return F.pad((both * (0.25 / self.limit)).clamp(-1.0, 1.0), (1, 1, 1, 1))
+        rows = (luma[..., 1:-1] * 2).sub_(luma[..., :-2]).sub_(luma[..., 2:])
+        both = (rows[..., 1:-1, :] * 2).sub_(rows[..., :-2, :]).sub_(rows[..., 2:, :])
+        return F.pad(both.mul_(0.25 / self.limit).clamp_(-1.0, 1.0), (1, 1, 1, 1))
 
 
 class VideoEncoder(nn.Module):
@@ -142,7 +142,7 @@ class VideoEncoder(nn.Module):
         if torch.is_grad_enabled() or frames.device.type != "cpu" or _is_exporting():
             hidden, tokens = self._shallow(frames, seen)
         else:
-            masks = [None] * len(frames) if seen is None else seen.split(CPU_FRAMES)
+            masks = [None] * len(frames) if seen is None or bool(seen.all()) else seen.split(CPU_FRAMES)
             chunks = [self._shallow(*pair) for pair in zip(frames.split(CPU_FRAMES), masks, strict=False)]
             hidden = torch.cat([chunk for chunk, _ in chunks])
             tokens = [torch.cat(scale) for scale in zip(*(scales for _, scales in chunks), strict=True)]
