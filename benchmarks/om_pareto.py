@@ -141,9 +141,11 @@ def _shares(rows: list[list[Tensor]]) -> list[float]:
 
 
 def _rescale(parameter: nn.Parameter, grads: list[Tensor], shares: list[float]) -> None:
+    """Tensor by tensor and with the temporaries of the official code."""
+    total = torch.norm(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone())
     direction = 2 * shares[0] * grads[0] + 2 * shares[1] * grads[1]
-    total = torch.zeros_like(direction) if parameter.grad is None else parameter.grad
-    parameter.grad = 1.5 * max(1.0, float(total.norm() / direction.norm())) * direction
+    longer = total / torch.norm(direction)
+    parameter.grad = longer * direction * 1.5 if longer > 1 else direction * 1.5
 
 
 def torchjd_step(name: str) -> Callable[[TwoTowers, dict[str, Tensor]], None]:

@@ -53,7 +53,12 @@ class MACBDFTrainer(Trainer):
         self, model: nn.Module | None = None, args: MACBDFTrainingArguments | None = None, **kwargs: Any
     ) -> None:
         checked = check_arguments(args, kwargs)
-        super().__init__(model=model, args=checked, **kwargs)
+        # The Trainer asks every processor for a tokenizer, so it must not know of one without.
+        processor = kwargs.get("processing_class")
+        self._processor = processor if not hasattr(processor, "tokenizer") else None
+        super().__init__(
+            model=model, args=checked, **(kwargs | {"processing_class": None} if self._processor else kwargs)
+        )
         check_backend(self)
         self._gradients: ObjectiveGradients | None = None
         self._normalizers: dict[str, Tensor] | None = None
@@ -127,6 +132,12 @@ class MACBDFTrainer(Trainer):
     ) -> tuple[Tensor | None, Any, Any]:
         """As the Trainer's, with the outputs that are one per clip."""
         return super().prediction_step(model, inputs, prediction_loss_only, [*(ignore_keys or []), *_NO_PREDICTIONS])
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Weights, config and processor: every checkpoint loads by itself."""
+        super()._save(output_dir, state_dict)
+        if self._processor is not None:
+            self._processor.save_pretrained(output_dir or str(self.args.output_dir))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means of the steps since the last message to the messages of training."""

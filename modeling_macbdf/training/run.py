@@ -1,0 +1,135 @@
+"""One training run from its configuration: model, trainer, metrics, calibration, and what a dry run says."""
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModel, AutoProcessor, EarlyStoppingCallback, TrainerCallback, set_seed
+
+from ..evaluation.calibration import calibrate
+from .config import RunConfig
+from .metrics import scored_rows, window_metrics
+from .trainer import MACBDFTrainer
+from .windows import build_data
+
+_DRY_STEPS = 3
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+class Run:
+    """A run: everything built, nothing trained yet.
+
+    Args:
+        config: the resolved configuration.
+
+    Raises:
+        ValueError: a setting is out of range, or the data lack a class or a split.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config, self.arguments = config, config.arguments()
+        set_seed(self.arguments.seed)
+        self.model, self.processor = _model(config)
+        with self.arguments.main_process_first(desc="data"):
+            self.data = build_data(config.data, self.processor, self.model.config, self.arguments.seed)
+
+    @property
+    def output_dir(self) -> Path:
+        """Where the run keeps its checkpoints and leaves its model."""
+        return Path(str(self.arguments.output_dir))
+
+    def trainer(self, **changes: Any) -> MACBDFTrainer:
+        """A trainer on the run's model; `changes` replace training arguments."""
+        trainer = MACBDFTrainer(
+            self.model,
+            self.config.arguments(**changes) if changes else self.arguments,
+            train_dataset=self.data.train,
+            eval_dataset=self.data.evaluation,
+            data_collator=self.data.collate,
+            processing_class=self.processor,
+            compute_metrics=window_metrics(self.data.evaluation_records),
+        )
+        if self.config.early_stopping_patience and not changes:
+            trainer.add_callback(EarlyStoppingCallback(self.config.early_stopping_patience))
+        return trainer
+
+    def finish(self, trainer: MACBDFTrainer) -> dict[str, float]:
+        """Evaluates the trained (or best) weights, fits the calibration and saves the model; returns the metrics."""
+        found = trainer.predict(self.data.evaluation, metric_key_prefix="eval")
+        if self.config.calibrate:
+            rows = scored_rows(found, self.data.evaluation_records)
+            source = f"{len(rows)} windows of {self.data.facts['evaluation']}, {self.data.facts['cache']}"
+            self.model.config.calibration = calibrate(rows, source)
+        folder = self.output_dir / "model"
+        trainer.save_model(str(folder))
+        if trainer.is_world_process_zero():
+            self.processor.save_pretrained(folder)
+            facts = {"config": self.config.as_yaml(), "data": self.data.facts, "metrics": found.metrics}
+            (folder / "training_run.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        return found.metrics or {}
+
+    def estimate(self) -> dict[str, Any]:
+        """Takes a few steps without keeping them: seconds a step, hours in all, peak memory in MiB."""
+        clock = _StepClock()
+        with tempfile.TemporaryDirectory() as folder:
+            quiet: dict[str, Any] = {
+                "output_dir": folder,
+                "save_strategy": "no",
+                "eval_strategy": "no",
+                "report_to": "none",
+            }
+            quiet |= {"load_best_model_at_end": False, "conflict_csv": "", "disable_tqdm": True}
+            trainer = self.trainer(**quiet, max_steps=_DRY_STEPS)
+            trainer.add_callback(clock)
+            trainer.train()
+        seconds = float(np.median(np.diff(clock.times)))
+        steps = self._total_steps()
+        return {
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "optimizer_steps": steps,
+            "seconds_per_step": round(seconds, 3),
+            "estimated_hours": round(steps * seconds / 3600, 3),
+            "peak_memory_mib": round(_peak_mib(), 1),
+            "device": str(self.arguments.device),
+        }
+
+    def _total_steps(self) -> int:
+        if self.arguments.max_steps > 0:
+            return self.arguments.max_steps
+        batch = self.arguments.train_batch_size * self.arguments.world_size
+        batches = -(-len(self.data.train) // batch)  # type: ignore[arg-type]
+        return round(-(-batches // self.arguments.gradient_accumulation_steps) * self.arguments.num_train_epochs)
+
+
+class _StepClock(TrainerCallback):
+    """Notes the time of each optimizer step."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Adds the time of the clock, in seconds."""
+        del args, state, control, kwargs
+        self.times.append(time.perf_counter())
+
+
+def _model(config: RunConfig) -> tuple[Any, Any]:
+    processor = AutoProcessor.from_pretrained(config.model)
+    folder = Path(config.model)
+    if folder.is_dir() and not any((folder / name).exists() for name in _WEIGHTS):
+        settings = AutoConfig.from_pretrained(folder, **config.model_config)
+        return AutoModel.from_config(settings), processor
+    return AutoModel.from_pretrained(config.model, **config.model_config), processor
+
+
+def _peak_mib() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

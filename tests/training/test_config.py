@@ -1,0 +1,84 @@
+"""The YAML file of a run and the overrides of the command line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from modeling_macbdf.training.config import load_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "hub_configs"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "model: beside\ndata: {cache: there}\ntraining: {output_dir: out, learning_rate: 5e-4, use_cpu: true}\n"
+    )
+    return path
+
+
+def test_file_is_read_and_overridden_in_every_spelling(file: Path) -> None:
+    words = ["learning_rate=1e-3", "--data.fake_share", "0.25", "--seed=7", "model_config.dropout=0.3"]
+    config = load_config(file, [*words, "early-stopping-patience=2", "cache=elsewhere"])
+    assert config.training["learning_rate"] == pytest.approx(1e-3)
+    assert config.training["seed"] == 7
+    assert (config.data.fake_share, config.data.cache) == (0.25, "elsewhere")
+    assert config.model_config == {"dropout": 0.3}
+    assert config.early_stopping_patience == 2
+
+
+def test_a_number_written_as_1e_3_is_a_number(file: Path) -> None:
+    """YAML 1.1 reads 5e-4 as text, which the optimizer then met."""
+    assert load_config(file).arguments().learning_rate == pytest.approx(5e-4)
+
+
+def test_printed_configuration_gives_the_same_run(file: Path, tmp_path: Path) -> None:
+    config = load_config(file, ["gamma=1.5"])
+    again = tmp_path / "again.yaml"
+    again.write_text(config.as_yaml())
+    assert load_config(again) == config
+
+
+def test_a_model_beside_the_file_is_meant_before_a_hub_repository(file: Path) -> None:
+    assert load_config(file).model == "beside"
+    (file.parent / "beside").mkdir()
+    assert load_config(file).model == str(file.parent / "beside")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["learning_rat=1"], "learning_rat must be a known setting, but is not; did you mean learning_rate"),
+        (["data.cash=x"], r"data\.cash must be a known setting, but is not; did you mean cache"),
+        (["training.gama=1"], "did you mean gamma"),
+        (["other.thing=1"], "must begin with one of"),
+        (["--seed"], "overrides must read key=value or --key value, but got '--seed'"),
+        (["seed", "1"], "overrides must read key=value"),
+        (["data=nothing"], "data must hold key: value pairs"),
+        (["eval_share=1.5"], r"data\.eval_share must be in \(0, 1\), but got 1.5"),
+        (["early_stopping_patience=-1"], "early_stopping_patience must not be negative"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(file: Path, words: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_config(file, words)
+
+
+def test_a_missing_file_or_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="config must name a YAML file"):
+        load_config(tmp_path / "nothing.yaml")
+    (tmp_path / "empty.yaml").write_text("training: {}")
+    with pytest.raises(ValueError, match="model must be given"):
+        load_config(tmp_path / "empty.yaml")
+
+
+def test_every_shipped_training_file_gives_valid_arguments(tmp_path: Path) -> None:
+    files = sorted(CONFIGS.glob("train-*.yaml"))
+    assert len(files) >= 2
+    for path in files:
+        config = load_config(path, [f"output_dir={tmp_path}", "use_cpu=true"])
+        assert Path(config.model).is_dir(), path
+        assert config.arguments().output_dir == str(tmp_path)
+        assert yaml.safe_load(config.as_yaml())["training"]["output_dir"] == str(tmp_path)
