@@ -1,7 +1,9 @@
 """`MACBDFTrainingArguments`: what training with OM-Pareto adds to transformers' `TrainingArguments`."""
 
+import os
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 from transformers.training_args import OptimizerNames
 
@@ -38,6 +40,9 @@ class MACBDFTrainingArguments(TrainingArguments):
     conflict_csv: str = field(default="conflict.csv", metadata={"help": "Per-step file in output_dir; '' for none."})
 
     def __post_init__(self) -> None:
+        on_cpu = self.use_cpu or not torch.cuda.is_available()
+        if on_cpu and self.ddp_backend is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            self.ddp_backend = "gloo"  # the default is one for GPUs
         super().__post_init__()
         if self.label_names is None:
             self.label_names = ["labels"]  # by default the loss would need every label argument of forward

@@ -45,7 +45,6 @@ def _run(path: Path, name: str, per_device: int) -> dict:
         learning_rate=1e-2,
         optim="sgd" if real else "adamw_torch",  # Adam turns the rounding of a gradient near zero into a whole step
         use_cpu=True,
-        ddp_backend="gloo" if "WORLD_SIZE" in os.environ else None,
         report_to="none",
         save_strategy="no",
         disable_tqdm=True,
