@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..optim import Resolution, StepReport
 
+_FILE_ONLY = ("step", "_bin", "weight_", "stationary_")
 BINS = 10  # of the histogram of fusion weights over [0, 1]
 
 
@@ -97,9 +98,9 @@ class ConflictLog:
                 csv.DictWriter(file, self.names, extrasaction="ignore").writerow(row)
 
     def drain(self) -> dict[str, float]:
-        """Means over the rows since the last call, without step number and histograms."""
+        """Means over the rows since the last call, of what a log message has room for."""
         rows, self._recent = self._recent, []
-        names = {name: None for row in rows for name in row if name != "step" and "_bin" not in name}
+        names = {name: None for row in rows for name in row if not any(part in name for part in _FILE_ONLY)}
         found = {name: [row[name] for row in rows if name in row] for name in names}
         return {name: sum(values) / len(values) for name, values in found.items()}
 
