@@ -33,8 +33,8 @@ def talking_face() -> tuple[np.ndarray, np.ndarray]:
     """Frames (N, H, W, 3) at 25 Hz and a waveform at 16 kHz of a rendered talking face of 4 s."""
     from modeling_macbdf.media.synthetic import render_talking_face
 
-    frames, waveform = render_talking_face(seed=1, duration_s=4.0)
-    return np.stack(list(frames)), waveform
+    face = render_talking_face(seed=1, duration_s=4.0)
+    return face.frames, face.waveform
 
 
 @pytest.fixture(scope="session")

@@ -125,6 +125,8 @@ class TrainingOptions:
         seed: of everything random.
         windows: items an epoch; None = one a track.
         fake_share: probability that a real window is forged.
+        paired: items 2 k and 2 k + 1 are the same real window with the same augmentation, the second one forged
+            (`fake_share` is not used). In one batch they leave the forgery as the only difference.
         balance: "none" shows each track once an epoch; "source", "identity" or "label_source" draw so that each
             source, first identity, or source within a label is shown equally often.
         mix: the pseudo-fakes.
@@ -134,6 +136,7 @@ class TrainingOptions:
     seed: int = 0
     windows: int | None = None
     fake_share: float = 0.5
+    paired: bool = False
     balance: str = "source"
     mix: Mix = field(default_factory=Mix)
     augmentation: AugmentOptions = field(default_factory=AugmentOptions)
@@ -172,11 +175,14 @@ class TrainingWindows(_Windows):
 
     def __getitem__(self, index: int) -> WindowItem:
         epoch = int(self._epoch[0])
-        rng = np.random.default_rng([self.training.seed, epoch, index])
-        entry = self.entries[self._choose(epoch, index, rng)]
+        draw = index // 2 if self.training.paired else index
+        rng = np.random.default_rng([self.training.seed, epoch, draw])
+        entry = self.entries[self._choose(epoch, draw, rng)]
         item = self._item(entry, self._random_start(entry, rng))
-        labelled = self._forge(item, entry, rng)
-        changed = augment(labelled.clip, rng.spawn(1)[0], self.training.augmentation)
+        shared = rng.spawn(1)[0]  # before the forgery draws anything: both halves of a pair are augmented alike
+        forged = index % 2 == 1 if self.training.paired else rng.random() < self.training.fake_share
+        labelled = self._forge(item, entry, rng) if forged else item.labelled
+        changed = augment(labelled.clip, shared, self.training.augmentation)
         return replace(item, labelled=replace(labelled, clip=changed))
 
     def _choose(self, epoch: int, index: int, rng: np.random.Generator) -> int:
@@ -206,10 +212,11 @@ class TrainingWindows(_Windows):
         return first + int(rng.integers(0, spare + 1))
 
     def _forge(self, item: WindowItem, entry: TrackEntry, rng: np.random.Generator) -> Labelled:
+        """The window forged; as it is where its clip is no real one, or can bear none of the kinds."""
         labelled = item.labelled
-        forging, drawing = rng.spawn(2)
-        if entry.record.label != 0 or rng.random() >= self.training.fake_share:
+        if entry.record.label != 0:
             return labelled
+        forging, drawing = np.random.default_rng(rng.integers(2**63)).spawn(2)
         fake = self.training.mix.draw(labelled.clip, forging, lambda: self._donor(entry, drawing))
         return labelled if fake is None else fake
 

@@ -22,7 +22,10 @@ class DataConfig:
         train_split, eval_split: names of the records' splits. Where the records name none, people are dealt out.
         eval_share: share of the clips for evaluation where people are dealt out, in (0, 1).
         fake_share: probability that a real window is forged on the fly, in [0, 1].
+        paired: show each real window beside its own forgery, both augmented alike; `train_sampling_strategy:
+            sequential` keeps the two in one batch (windows are drawn at random anyway).
         streams: weights of forging the "video", the "audio", "both", or their "mismatch"; {} = those of `Mix`.
+        visual_kinds, voice_kinds: weights of the pseudo-fakes of a picture and of a voice; {} = those of `Mix`.
         balance: "none", "source", "identity" or "label_source".
         windows: training windows of an epoch; None = one a face track.
         eval_windows: evaluation windows where the evaluation clips are all real, and forged on the fly.
@@ -36,7 +39,10 @@ class DataConfig:
     eval_split: str = "dev"
     eval_share: float = 0.25
     fake_share: float = 0.5
+    paired: bool = False
     streams: dict[str, float] = field(default_factory=dict)
+    visual_kinds: dict[str, float] = field(default_factory=dict)
+    voice_kinds: dict[str, float] = field(default_factory=dict)
     balance: str = "source"
     windows: int | None = None
     eval_windows: int = 64

@@ -95,10 +95,16 @@ def _training_options(config: DataConfig, seed: int) -> TrainingOptions:
         seed=seed,
         windows=config.windows,
         fake_share=config.fake_share,
+        paired=config.paired,
         balance=config.balance,
-        mix=Mix(streams=config.streams) if config.streams else Mix(),
+        mix=_mix(config),
         augmentation=AugmentOptions() if config.augment else _no_augmentation(),
     )
+
+
+def _mix(config: DataConfig) -> Mix:
+    chosen = {"streams": config.streams, "visual": config.visual_kinds, "audio": config.voice_kinds}
+    return Mix(**{name: weights for name, weights in chosen.items() if weights})
 
 
 def _no_augmentation() -> AugmentOptions:
@@ -116,7 +122,7 @@ def _evaluation(
         return windows, [entry.record for entry, _ in windows.index]
     forged = TrainingOptions(
         seed=seed + _EVALUATION_SEED, windows=config.eval_windows, fake_share=0.5, balance="none",
-        augmentation=_no_augmentation(),
+        mix=_mix(config), augmentation=_no_augmentation(),
     )  # fmt: skip
     return TrainingWindows(cache, WindowOptions(steps=steps), forged), None
 

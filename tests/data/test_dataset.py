@@ -96,6 +96,17 @@ def test_the_number_of_workers_changes_nothing_and_they_see_the_epoch(cache):
             np.testing.assert_array_equal(item.labelled.clip.audio, windows[i].labelled.clip.audio)
 
 
+def test_a_pair_is_one_window_real_and_forged_and_differs_in_the_forgery_alone(cache):
+    only_voice = Mix(streams={"audio": 1})
+    windows = TrainingWindows(cache, training=options(windows=8, paired=True, mix=only_voice))
+    for i in range(0, 8, 2):
+        real, forged = windows[i], windows[i + 1]
+        assert (real.record, real.first_s) == (forged.record, forged.first_s)
+        assert (real.labelled.label, forged.labelled.label) == (0, 1)
+        np.testing.assert_array_equal(real.labelled.clip.frames, forged.labelled.clip.frames)
+        assert not np.array_equal(real.labelled.clip.audio, forged.labelled.clip.audio)
+
+
 def test_about_half_of_the_windows_are_forged_and_sources_balanced(cache):
     windows = TrainingWindows(cache, training=options(windows=90, mix=Mix(streams={"mismatch": 1})))
     items = [windows[i] for i in range(90)]
