@@ -103,7 +103,7 @@ def _training_options(config: DataConfig, seed: int) -> TrainingOptions:
 
 
 def _mix(config: DataConfig) -> Mix:
-    chosen = {"streams": config.streams, "visual": config.visual_kinds, "audio": config.voice_kinds}
+    chosen: dict[str, Any] = {"streams": config.streams, "visual": config.visual_kinds, "audio": config.voice_kinds}
     return Mix(**{name: weights for name, weights in chosen.items() if weights})
 
 
