@@ -181,7 +181,8 @@ class Detector:
         scores = list(self.scorer.score(windows, voice, watch))
         if not scores:
             raise _nothing_judged(seen, self.config.frame_rate_hz, result.path)
-        result = replace(result, warnings=tuple(dict.fromkeys(notes)), **_scored_as(info, voice))
+        status, reason = _scored_as(info, voice)
+        result = replace(result, warnings=tuple(dict.fromkeys(notes)), status=status, reason=reason)
         return self._answer(result, scores, seen)
 
     def _listen(self, path: str, info: MediaInfo, notes: list[str]) -> Voice:
@@ -247,13 +248,13 @@ class Detector:
         )
 
 
-def _scored_as(info: MediaInfo, voice: Voice) -> dict[str, str]:
+def _scored_as(info: MediaInfo, voice: Voice) -> tuple[Status, str]:
     """Status and reason of a file that has a score."""
     if info.video is None:
-        return {"status": Status.no_video, "reason": "there is no picture: judged on the voice alone"}
+        return Status.no_video, "there is no picture: judged on the voice alone"
     if voice.audio is None:
-        return {"status": Status.no_audio, "reason": f"{voice.reason}: judged on the picture alone"}
-    return {"status": Status.scored, "reason": ""}
+        return Status.no_audio, f"{voice.reason}: judged on the picture alone"
+    return Status.scored, ""
 
 
 def _nothing_judged(seen: _Seen, rate_hz: float, path: str) -> MediaError:
