@@ -27,7 +27,7 @@ from torchjd.autojac import jac_to_grad, mtl_backward
 from modeling_macbdf.optim import Cut, FeatureSpaceGradients, ObjectiveGradients, OMPareto, pareto_backward
 from modeling_macbdf.optim.minnorm import min_norm_weights
 
-BATCH, WIDTH, LAYERS = 8, 256, 9
+BATCH, WIDTH, LAYERS = 12, 256, 9
 TORCHJD: dict[str, type] = {"torchjd_mgda": MGDA, "torchjd_pcgrad": PCGrad}
 if importlib.util.find_spec("quadprog") and importlib.util.find_spec("qpsolvers"):
     TORCHJD["torchjd_upgrad"] = UPGrad
@@ -210,7 +210,7 @@ def summarize(seconds: dict[str, list[float]], peaks: dict[str, float]) -> dict[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="where to write the result")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--peak-of", choices=sorted(VARIANTS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -55,10 +55,18 @@ def _detect_arguments(detect: argparse.ArgumentParser) -> None:
     detect.set_defaults(run=_detect)
 
 
+def _without_loading_bars() -> None:
+    """Leaves the terminal to our own progress bar."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+
+
 def _detect(arguments: argparse.Namespace) -> int:
     from . import report
     from .inference import Detector
 
+    _without_loading_bars()
     for out in (arguments.json, arguments.csv):
         if out is not None and not out.resolve().parent.is_dir():
             raise ValueError(f"the report's folder must exist, but {out.resolve().parent} does not")
@@ -174,6 +182,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from .evaluation.commands import evaluation_text, run_evaluate
 
+    _without_loading_bars()
     result = run_evaluate(arguments)
     print(evaluation_text(result))
     return EXIT_OK if result["coverage"]["scored"] == result["coverage"]["clips"] else EXIT_SOME_NOT_SCORED
@@ -189,6 +198,7 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
 def _calibrate(arguments: argparse.Namespace) -> int:
     from .evaluation.commands import run_calibrate
 
+    _without_loading_bars()
     for name, value in run_calibrate(arguments).items():
         print(f"{name}: {value}")
     return EXIT_OK

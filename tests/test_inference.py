@@ -85,8 +85,8 @@ def test_voice_alone_is_refused_without_a_calibration_for_it(detector, talking_f
     path = write_clip(
         tmp_path / "voice.wav", None, waveform=talking_face[1], options=WriteOptions(audio_codec="pcm_s16le")
     )
-    without = {key: value for key, value in detector.config.calibration.items() if key != "audio"}
-    monkeypatch.setattr(detector.config, "calibration", without)
+    without = {key: value for key, value in detector.calibration.items() if key != "audio"}
+    monkeypatch.setattr(detector, "calibration", without)
     result = detector.detect(path)
     assert (result.status, result.p_fake, result.verdict) == ("no_video", None, None)
     assert "does not judge a voice alone" in result.reason
