@@ -4,7 +4,8 @@
 
 One thread, a toy two-tower model of about 9.8 million parameters, three objectives, random data. The variants take
 turns within each round, and each ratio is the median over the rounds of the two CPU times of one round, so that a busy
-machine disturbs all of them alike. Peak memory is the high-water mark of a process of its own for each variant.
+machine disturbs all of them alike; `of_minima` compares each variant's least disturbed step. Peak memory is the
+high-water mark of a process of its own for each variant.
 TorchJD's UPGrad takes part where its solver is installed: pip install "torchjd[quadprog_projector]".
 """
 
@@ -200,6 +201,7 @@ def summarize(seconds: dict[str, list[float]], peaks: dict[str, float]) -> dict[
         "exact_over_torchjd": over(fastest),
         "fastest_torchjd": fastest,
         "over_plain": {name: 1 / over(name) * over("plain") for name in seconds},
+        "of_minima": {name: min(seconds["exact"]) / min(seconds[name]) for name in ("plain", "mmpareto", fastest)},
         "seconds": {name: median(values) for name, values in seconds.items()},
         "peak_mib": peaks,
         "parameters": sum(p.numel() for p in TwoTowers().parameters()),
