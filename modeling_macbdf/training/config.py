@@ -64,6 +64,7 @@ class RunConfig:
 
     Attributes:
         model: folder with `config.json` and a processor, with weights to continue from them, or a Hub repository.
+        from_scratch: start from random weights even where the model has some.
         model_config: fields of `MACBDFConfig` to change, for ablations.
         data: see `DataConfig`.
         training: fields of `MACBDFTrainingArguments`.
@@ -72,6 +73,7 @@ class RunConfig:
     """
 
     model: str
+    from_scratch: bool = False
     model_config: dict[str, Any] = field(default_factory=dict)
     data: DataConfig = field(default_factory=DataConfig)
     training: dict[str, Any] = field(default_factory=dict)

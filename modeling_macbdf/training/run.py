@@ -122,10 +122,12 @@ class _StepClock(TrainerCallback):
 def _model(config: RunConfig) -> tuple[Any, Any]:
     processor = AutoProcessor.from_pretrained(config.model)
     folder = Path(config.model)
-    if folder.is_dir() and not any((folder / name).exists() for name in _WEIGHTS):
-        settings = AutoConfig.from_pretrained(folder, **config.model_config)
-        return AutoModel.from_config(settings), processor
-    return AutoModel.from_pretrained(config.model, **config.model_config), processor
+    weightless = folder.is_dir() and not any((folder / name).exists() for name in _WEIGHTS)
+    if not (config.from_scratch or weightless):
+        return AutoModel.from_pretrained(config.model, **config.model_config), processor
+    settings = AutoConfig.from_pretrained(config.model, **config.model_config)
+    settings.calibration = None  # that of other weights
+    return AutoModel.from_config(settings), processor
 
 
 def _peak_mib() -> float:
