@@ -13,7 +13,7 @@ from transformers import (
     AutoProcessor,
 )
 
-from .configuration_macbdf import MACBDFAudioConfig, MACBDFConfig, MACBDFVideoConfig
+from .configuration_macbdf import MACBDFAudioConfig, MACBDFConfig, MACBDFLiteVideoConfig, MACBDFVideoConfig
 from .feature_extraction_macbdf import MACBDFFeatureExtractor
 from .image_processing_macbdf import MACBDFImageProcessor
 from .modeling_macbdf import MACBDFForClassification, MACBDFModel, MACBDFModelOutput, MACBDFOutput
@@ -21,7 +21,7 @@ from .processing_macbdf import MACBDFProcessor
 
 __version__ = "0.1.0"
 
-for _config in (MACBDFConfig, MACBDFVideoConfig, MACBDFAudioConfig):
+for _config in (MACBDFConfig, MACBDFVideoConfig, MACBDFLiteVideoConfig, MACBDFAudioConfig):
     AutoConfig.register(_config.model_type, _config, exist_ok=True)
 AutoModel.register(MACBDFConfig, MACBDFForClassification, exist_ok=True)
 AutoModelForVideoClassification.register(MACBDFConfig, MACBDFForClassification, exist_ok=True)
@@ -35,6 +35,7 @@ __all__ = [
     "MACBDFFeatureExtractor",
     "MACBDFForClassification",
     "MACBDFImageProcessor",
+    "MACBDFLiteVideoConfig",
     "MACBDFModel",
     "MACBDFModelOutput",
     "MACBDFOutput",

@@ -98,6 +98,63 @@ class MACBDFVideoConfig(PreTrainedConfig):
 
 
 @strict
+class MACBDFLiteVideoConfig(PreTrainedConfig):
+    """The frame-wise encoder of inverted residuals; the defaults are EfficientNet-Lite0, so that its weights fit.
+
+    Attributes:
+        image_size, num_channels, use_color, high_pass, high_pass_limit: as in `MACBDFVideoConfig`.
+        stem_size: channels after the first convolution, which works at stride 2.
+        hidden_sizes, depths, kernel_sizes, strides, expansions: of the stages; the expansion widens within a block.
+    """
+
+    model_type = "macbdf_lite_video"
+    base_config_key = "video_config"
+
+    image_size: int = 160
+    num_channels: int = 3
+    use_color: bool = True
+    high_pass: bool = True
+    high_pass_limit: float = 0.1
+    stem_size: int = 32
+    hidden_sizes: list[int] | tuple[int, ...] = (16, 24, 40, 80, 112, 192, 320)
+    depths: list[int] | tuple[int, ...] = (1, 2, 2, 3, 3, 4, 1)
+    kernel_sizes: list[int] | tuple[int, ...] = (3, 3, 5, 3, 5, 5, 3)
+    strides: list[int] | tuple[int, ...] = (1, 2, 2, 2, 1, 2, 1)
+    expansions: list[int] | tuple[int, ...] = (1, 6, 6, 6, 6, 6, 6)
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        _as_lists(self, "hidden_sizes", "depths", "kernel_sizes", "strides", "expansions")
+        super().__post_init__(**kwargs)
+
+    def last_of_resolution(self) -> list[int]:
+        """Numbers of the stages after which the resolution falls, or nothing follows."""
+        return [index for index in range(len(self.strides)) if [*self.strides, 2][index + 1] > 1]
+
+    def validate_stages(self) -> None:
+        """One value of each kind per stage, strides 1 or 2, odd kernels."""
+        _check_stages(self.depths, self.hidden_sizes, norm_groups=1)
+        for name in ("kernel_sizes", "strides", "expansions"):
+            values = getattr(self, name)
+            fits = len(values) == len(self.depths)
+            _check(fits, f"{name} must have one entry per stage, {len(self.depths)}, but got {values}")
+        _check(min(self.depths) >= 1, f"depths must be at least 1, but got {self.depths}")
+        _check(set(self.strides) <= {1, 2}, f"strides must be 1 or 2, but got {self.strides}")
+        _check(
+            all(kernel % 2 for kernel in self.kernel_sizes), f"kernel_sizes must be odd, but got {self.kernel_sizes}"
+        )
+        _check(min(self.expansions) >= 1, f"expansions must be at least 1, but got {self.expansions}")
+        _check(self.num_channels == 3, f"num_channels must be 3 (RGB), but got {self.num_channels}")
+
+    def validate_image_size(self) -> None:
+        """Every resolution is a whole number of pixels."""
+        factor = 2 ** (1 + sum(stride == 2 for stride in self.strides))
+        whole = self.image_size > 0 and self.image_size % factor == 0
+        _check(whole, f"image_size must be a positive multiple of {factor}, but got {self.image_size}")
+        _check(self.high_pass_limit > 0, f"high_pass_limit must be positive, but got {self.high_pass_limit}")
+
+
+@strict
 class MACBDFAudioConfig(PreTrainedConfig):
     """The convolutional audio encoder on log-mel frames. All values are [ours].
 
@@ -139,8 +196,8 @@ class MACBDFConfig(PreTrainedConfig):
     """The whole detector.
 
     Attributes:
-        video_config, audio_config: `MACBDFVideoConfig` / `MACBDFAudioConfig`, or the config of any transformers image,
-            video or audio encoder (an object, or a dict with its `model_type`).
+        video_config, audio_config: `MACBDFVideoConfig` or `MACBDFLiteVideoConfig`, and `MACBDFAudioConfig`; or the
+            config of any transformers image, video or audio encoder (an object, or a dict with its `model_type`).
         hidden_size: width D of both streams and of the fused map.
         num_scales: scales S taken from each encoder, fused one after the other.
         num_frames: steps T of a training window; sets the dilation of the large kernels and the range of the
@@ -214,7 +271,7 @@ class MACBDFConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         _as_lists(self, "kernel_sizes")
-        self.video_config = _sub_config(self.video_config, MACBDFVideoConfig)
+        self.video_config = _sub_config(self.video_config, MACBDFVideoConfig, MACBDFLiteVideoConfig)
         self.audio_config = _sub_config(self.audio_config, MACBDFAudioConfig)
         if self.id2label is None and kwargs.get("num_labels") is None:
             # The default two-label map of transformers is not saved: say what 0 and 1 mean.
@@ -238,8 +295,10 @@ class MACBDFConfig(PreTrainedConfig):
         _check(odd and len(self.kernel_sizes) > 0, f"kernel_sizes must be odd, but got {self.kernel_sizes}")
         for name in ("video_config", "audio_config"):
             tower = getattr(self, name)
-            enough = not tower.model_type.startswith("macbdf") or len(tower.depths) >= self.num_scales
-            _check(enough, f"num_scales={self.num_scales} must not exceed the stages of {name}")
+            _check(
+                _num_levels(tower) >= self.num_scales,
+                f"num_scales={self.num_scales} must not exceed the stages of {name}",
+            )
 
     def validate_clock(self) -> None:
         """A step is a whole number of audio samples."""
@@ -285,16 +344,24 @@ class MACBDFConfig(PreTrainedConfig):
         _check(0 <= low <= high <= 1, f"calibration must have {rule}, but got {low} and {high}")
 
 
-def _sub_config(value: dict | PreTrainedConfig | None, own: type[PreTrainedConfig]) -> PreTrainedConfig:
-    """A tower's config from an object, a dict (of ours, or naming its `model_type`) or nothing."""
+def _num_levels(tower: PreTrainedConfig) -> float:
+    """Scales that a built-in tower can give; a tower of another kind says so itself when it is built."""
+    if isinstance(tower, MACBDFLiteVideoConfig):
+        return len(tower.last_of_resolution())
+    return len(tower.depths) if tower.model_type.startswith("macbdf") else float("inf")
+
+
+def _sub_config(value: dict | PreTrainedConfig | None, *own: type[PreTrainedConfig]) -> PreTrainedConfig:
+    """A tower's config from an object, a dict (naming its `model_type`, else the first of ours) or nothing."""
     if isinstance(value, PreTrainedConfig):
         return value
     values = dict(value or {})
-    model_type = values.pop("model_type", own.model_type)
-    # Ours is resolved without the Auto registry: in a folder loaded from the Hub it is not registered.
-    return own(**values) if model_type == own.model_type else AutoConfig.for_model(model_type, **values)
+    model_type = values.pop("model_type", own[0].model_type)
+    # Ours are resolved without the Auto registry: in a folder loaded from the Hub they are not registered.
+    built_in = {kind.model_type: kind for kind in own}
+    return built_in[model_type](**values) if model_type in built_in else AutoConfig.for_model(model_type, **values)
 
 
 MACBDFConfig.register_for_auto_class()
 
-__all__ = ["MACBDFAudioConfig", "MACBDFConfig", "MACBDFVideoConfig"]
+__all__ = ["MACBDFAudioConfig", "MACBDFConfig", "MACBDFLiteVideoConfig", "MACBDFVideoConfig"]

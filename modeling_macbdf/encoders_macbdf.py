@@ -5,6 +5,9 @@ the audio stages (4 mel frames each). Both encoders are [ours]; dense convolutio
 by measured CPU seconds, and norms with the statistics of one frame, so that a batch equals its single items.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -14,10 +17,6 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .configuration_macbdf import MACBDFAudioConfig, MACBDFVideoConfig
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-# On a CPU, frames pass the first stages in groups of 16, whose large maps stay in the cache; the small maps of the
-# further stages go through all at once, so that their large weights are unpacked once.
-CPU_FRAMES = 16
-SHALLOW_STAGES = 2
 
 
 class TimeUnitNorm(nn.Module):
@@ -79,10 +78,9 @@ class FacePreprocessor(nn.Module):
     traces of synthesis. Differences of slices, since a one-channel convolution is ten times slower on a CPU.
     """
 
-    def __init__(self, config: MACBDFVideoConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
         self.use_color, self.high_pass, self.limit = config.use_color, config.high_pass, config.high_pass_limit
-        self.out_channels = (3 if config.use_color else 1) + int(config.high_pass)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) normalised RGB -> (N, C, H, W), channels-last."""
@@ -100,32 +98,34 @@ class FacePreprocessor(nn.Module):
         return F.pad(both.mul_(0.25 / self.limit).clamp_(-1.0, 1.0), (1, 1, 1, 1))
 
 
-class VideoEncoder(nn.Module):
-    """Frame-wise convolutional encoder of face crops.
+def input_channels(config: Any) -> int:
+    """Channels that `FacePreprocessor` makes of a crop."""
+    return (3 if config.use_color else 1) + int(config.high_pass)
+
+
+class FrameEncoder(nn.Module):
+    """Frame-wise encoder of face crops: a stem and stages, some of whose maps become tokens.
 
     Args:
-        config: the video tower.
+        config: of the video tower.
+        stem: (N, C, H, W) -> the map that the first stage takes.
+        stages: one after the other.
+        taps: channels of the maps that become tokens, by the number of their stage, shallow to deep.
         width: D, width of the tokens.
-        num_scales: S, the last stages whose maps become tokens.
     """
 
-    def __init__(self, config: MACBDFVideoConfig, width: int, num_scales: int) -> None:
+    # On a CPU, frames pass the first stages in groups, whose large maps stay in the cache; the small maps of the
+    # further stages go through all at once, so that their large weights are unpacked once.
+    cpu_frames = 16
+    shallow_stages = 2
+
+    def __init__(
+        self, config: Any, stem: nn.Module, stages: Iterable[nn.Module], taps: dict[int, int], width: int
+    ) -> None:
         super().__init__()
-        sizes, groups, act = list(config.hidden_sizes), config.norm_groups, config.hidden_act
-        self.num_scales = num_scales
         self.preprocess = FacePreprocessor(config)
-        # Two overlapping stride-2 convolutions: one with stride 4 would alias the high frequencies away.
-        self.stem = nn.Sequential(
-            nn.Conv2d(self.preprocess.out_channels, config.stem_size, 3, stride=2, padding=1),
-            _activation(act),
-            nn.Conv2d(config.stem_size, sizes[0], 3, stride=2, padding=1),
-        )
-        self.stages = nn.ModuleList()
-        for index, (size, depth) in enumerate(zip(sizes, config.depths, strict=True)):
-            down = [nn.GroupNorm(groups, sizes[index - 1]), nn.Conv2d(sizes[index - 1], size, 3, stride=2, padding=1)]
-            blocks = [ConvBlock(size, nn.GroupNorm(groups, size), act) for _ in range(depth)]
-            self.stages.append(nn.Sequential(*(down if index else []), *blocks))
-        self.projections = nn.ModuleList(ScaleProjection(size, width) for size in sizes[-num_scales:])
+        self.stem, self.stages, self.taps = stem, nn.ModuleList(stages), list(taps)
+        self.projections = nn.ModuleList(ScaleProjection(channels, width) for channels in taps.values())
 
     def forward(self, pixel_values: torch.Tensor, mask: torch.Tensor | None = None) -> list[torch.Tensor]:
         """Tokens of each scale, shallow to deep.
@@ -139,30 +139,65 @@ class VideoEncoder(nn.Module):
         """
         frames = pixel_values.flatten(0, 1)
         seen = None if mask is None else mask.flatten()
-        if torch.is_grad_enabled() or frames.device.type != "cpu" or _is_exporting():
-            hidden, tokens = self._shallow(frames, seen)
-        else:
-            masks = [None] * len(frames) if seen is None or bool(seen.all()) else seen.split(CPU_FRAMES)
-            chunks = [self._shallow(*pair) for pair in zip(frames.split(CPU_FRAMES), masks, strict=False)]
-            hidden = torch.cat([chunk for chunk, _ in chunks])
-            tokens = [torch.cat(scale) for scale in zip(*(scales for _, scales in chunks), strict=True)]
-        tokens += self._deepen(hidden, SHALLOW_STAGES, len(self.stages))[1]
+        if seen is None or _is_exporting() or bool(seen.all()):
+            tokens = self._tokens(frames)
+        else:  # masked steps cost nothing: a photograph is one frame of its window
+            shown = self._tokens(frames[seen])
+            tokens = [
+                scale.new_zeros(len(frames), scale.shape[-1]).masked_scatter(seen[:, None], scale) for scale in shown
+            ]
         return [scale.unflatten(0, pixel_values.shape[:2]) for scale in tokens]
 
-    def _shallow(self, frames: torch.Tensor, seen: torch.Tensor | None) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """(N, 3, H, W), (N,) -> the map of the last shallow stage, and the tokens up to it."""
-        if seen is not None:
-            frames = frames.masked_fill(~seen[:, None, None, None], 0.0)
-        return self._deepen(self.stem(self.preprocess(frames)), 0, SHALLOW_STAGES)
+    def _tokens(self, frames: torch.Tensor) -> list[torch.Tensor]:
+        """(N, 3, H, W) -> S tensors (N, D)."""
+        size = self.cpu_frames
+        if torch.is_grad_enabled() or frames.device.type != "cpu" or _is_exporting() or len(frames) <= size:
+            hidden, tokens = self._shallow(frames)
+        else:
+            chunks = [self._shallow(chunk) for chunk in frames.split(size)]
+            hidden = torch.cat([chunk for chunk, _ in chunks])
+            tokens = [torch.cat(scale) for scale in zip(*(scales for _, scales in chunks), strict=True)]
+        return tokens + self._deepen(hidden, self.shallow_stages, len(self.stages))[1]
+
+    def _shallow(self, frames: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """(N, 3, H, W) -> the map of the last shallow stage, and the tokens up to it."""
+        return self._deepen(self.stem(self.preprocess(frames)), 0, self.shallow_stages)
 
     def _deepen(self, hidden: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """(N, C, h, w) through the stages [first, last) -> the last map, and tokens (N, D) of the scales passed."""
+        """(N, C, h, w) through the stages [first, last) -> the last map, and tokens (N, D) of the taps passed."""
         tokens = []
-        for index, stage in list(enumerate(self.stages, start=self.num_scales - len(self.stages)))[first:last]:
+        for index, stage in list(enumerate(self.stages))[first:last]:
             hidden = stage(hidden)
-            if index >= 0:
-                tokens.append(self.projections[index](hidden.permute(0, 2, 3, 1).flatten(1, 2)))
+            if index in self.taps:
+                projection = self.projections[self.taps.index(index)]
+                tokens.append(projection(hidden.permute(0, 2, 3, 1).flatten(1, 2)))
         return hidden, tokens
+
+
+class VideoEncoder(FrameEncoder):
+    """Dense convolutions, trained from scratch.
+
+    Args:
+        config: the video tower.
+        width: D, width of the tokens.
+        num_scales: S, the last stages whose maps become tokens.
+    """
+
+    def __init__(self, config: MACBDFVideoConfig, width: int, num_scales: int) -> None:
+        sizes, groups, act = list(config.hidden_sizes), config.norm_groups, config.hidden_act
+        # Two overlapping stride-2 convolutions: one with stride 4 would alias the high frequencies away.
+        stem = nn.Sequential(
+            nn.Conv2d(input_channels(config), config.stem_size, 3, stride=2, padding=1),
+            _activation(act),
+            nn.Conv2d(config.stem_size, sizes[0], 3, stride=2, padding=1),
+        )
+        stages = []
+        for index, (size, depth) in enumerate(zip(sizes, config.depths, strict=True)):
+            down = [nn.GroupNorm(groups, sizes[index - 1]), nn.Conv2d(sizes[index - 1], size, 3, stride=2, padding=1)]
+            blocks = [ConvBlock(size, nn.GroupNorm(groups, size), act) for _ in range(depth)]
+            stages.append(nn.Sequential(*(down if index else []), *blocks))
+        taps = dict(list(enumerate(sizes))[-num_scales:])
+        super().__init__(config, stem, stages, taps, width)
 
 
 def _activation(name: str) -> nn.Module:

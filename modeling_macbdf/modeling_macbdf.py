@@ -20,6 +20,7 @@ from .encoders_macbdf import TimeUnitNorm
 from .fusion_macbdf import MFTLKA, MSTLKA, LargeKernelAttention, TemporalAttention
 from .gathering_macbdf import mean_over_processes
 from .heads_macbdf import ClassifierHead, SyncHead
+from .lite_encoder_macbdf import ScaledConv
 from .losses_macbdf import OBJECTIVES, Targets, detection_losses, loss_counts, pair_masks, resolve_targets
 from .masks_macbdf import Scales, checked_mask, resolve_masks
 from .towers_macbdf import build_audio_encoder, build_video_encoder, load_tower
@@ -96,7 +97,7 @@ class MACBDFPreTrainedModel(PreTrainedModel):
     input_modalities = ["video", "audio"]  # noqa: RUF012 (declared so by the base class)
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False  # the loss is a mean over clips: the Trainer must scale it under accumulation
-    _no_split_modules = ["ConvBlock", "MSTLKA", "MFTLKA"]  # noqa: RUF012
+    _no_split_modules = ["ConvBlock", "InvertedResidual", "MSTLKA", "MFTLKA"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
@@ -108,6 +109,10 @@ class MACBDFPreTrainedModel(PreTrainedModel):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 init.zeros_(module.bias)
+        elif isinstance(module, ScaledConv):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            init.ones_(module.scale)
+            init.zeros_(module.bias)
         elif isinstance(module, TimeUnitNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)

@@ -16,6 +16,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .configuration_macbdf import MACBDFConfig
 from .encoders_macbdf import AudioEncoder, ScaleProjection, VideoEncoder
+from .lite_encoder_macbdf import LiteVideoEncoder
 
 # How the tokens of a tower lie: without an entry, time first (or no time axis at all).
 SPACE_FIRST = ("timesformer",)
@@ -27,6 +28,8 @@ def build_video_encoder(config: MACBDFConfig) -> nn.Module:
     tower = config.video_config
     if tower.model_type == "macbdf_video":
         return VideoEncoder(tower, config.hidden_size, config.num_scales)
+    if tower.model_type == "macbdf_lite_video":
+        return LiteVideoEncoder(tower, config.hidden_size, config.num_scales)
     return VideoTower(config) if _clip_length(tower) else FrameTower(config)
 
 

@@ -36,6 +36,7 @@ class WindowCollator:
             video_mask=[clip.video_mask if clip.video_mask.any() else None for clip in clips],
             audio_mask=[clip.audio_mask if clip.audio_mask.any() else None for clip in clips],
             sampling_rate=clips[0].sampling_rate,
+            num_frames=clips[0].steps,  # a shorter training window is not padded to the model's own length
             return_tensors="pt",
         )
         batch = dict(inputs)

@@ -127,6 +127,8 @@ class TrainingOptions:
         fake_share: probability that a real window is forged.
         paired: items 2 k and 2 k + 1 are the same real window with the same augmentation, the second one forged
             (`fake_share` is not used). In one batch they leave the forgery as the only difference.
+        recorded_share: where windows are paired, probability that the forged one is a recorded fake that belongs to
+            the real one: the other half of its pair, else a fake of the same source.
         balance: "none" shows each track once an epoch; "source", "identity" or "label_source" draw so that each
             source, first identity, or source within a label is shown equally often.
         mix: the pseudo-fakes.
@@ -137,6 +139,7 @@ class TrainingOptions:
     windows: int | None = None
     fake_share: float = 0.5
     paired: bool = False
+    recorded_share: float = 0.0
     balance: str = "source"
     mix: Mix = field(default_factory=Mix)
     augmentation: AugmentOptions = field(default_factory=AugmentOptions)
@@ -144,8 +147,9 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         if self.balance not in BALANCES:
             raise ValueError(f"balance must be one of {BALANCES}, but got {self.balance!r}")
-        if not 0 <= self.fake_share <= 1:
-            raise ValueError(f"fake_share must be in [0, 1], but got {self.fake_share}")
+        for name in ("fake_share", "recorded_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], but got {getattr(self, name)}")
 
 
 class TrainingWindows(_Windows):
@@ -159,7 +163,11 @@ class TrainingWindows(_Windows):
     ) -> None:
         super().__init__(cache, options or WindowOptions())
         self.training = training or TrainingOptions()
-        self.entries = [entry for entry in cache.entries if self._long_enough(entry)]
+        long_enough = [entry for entry in cache.entries if self._long_enough(entry)]
+        fakes = [entry for entry in long_enough if entry.record.label == 1]
+        # In pairs, every item begins with a real clip; recorded fakes come in beside the real one that they match.
+        self.entries = [e for e in long_enough if e.record.label != 1] if self.training.paired else long_enough
+        self._counterparts = _by_match(fakes) if self.training.paired else {}
         if not self.entries:
             raise ValueError(f"cache must hold a track of {self.options.min_steps} steps or more, but it holds none")
         self._weights = track_weights([entry.record for entry in self.entries], self.training.balance)
@@ -170,20 +178,40 @@ class TrainingWindows(_Windows):
         """Choose the epoch, also in workers that are running."""
         self._epoch[0] = epoch
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that was chosen."""
+        return int(self._epoch[0])
+
     def __len__(self) -> int:
         return self.training.windows or len(self.entries)
 
     def __getitem__(self, index: int) -> WindowItem:
-        epoch = int(self._epoch[0])
+        epoch = self.epoch
         draw = index // 2 if self.training.paired else index
         rng = np.random.default_rng([self.training.seed, epoch, draw])
         entry = self.entries[self._choose(epoch, draw, rng)]
-        item = self._item(entry, self._random_start(entry, rng))
+        start = self._random_start(entry, rng)
         shared = rng.spawn(1)[0]  # before the forgery draws anything: both halves of a pair are augmented alike
         forged = index % 2 == 1 if self.training.paired else rng.random() < self.training.fake_share
-        labelled = self._forge(item, entry, rng) if forged else item.labelled
+        recorded = self._counterpart(entry, start, rng) if forged and self.training.paired else None
+        item = recorded or self._item(entry, start)
+        labelled = self._forge(item, entry, rng) if forged and recorded is None else item.labelled
         changed = augment(labelled.clip, shared, self.training.augmentation)
         return replace(item, labelled=replace(labelled, clip=changed))
+
+    def _counterpart(self, entry: TrackEntry, start: int, rng: np.random.Generator) -> WindowItem | None:
+        """A recorded fake for this real window, of the same instant where the two are a pair; None = forge one."""
+        matches = next((self._counterparts[key] for key in _matches(entry.record) if key in self._counterparts), [])
+        if not matches or rng.random() >= self.training.recorded_share:
+            return None
+        # Generators weigh the same, however many clips they have.
+        generators = sorted({other.record.generator for other in matches})
+        generator = generators[int(rng.integers(len(generators)))]
+        same = [other for other in matches if other.record.generator == generator]
+        fake = same[int(rng.integers(len(same)))]
+        together = bool(entry.record.pair) and fake.record.pair == entry.record.pair
+        return self._item(fake, start if together else self._random_start(fake, rng))
 
     def _choose(self, epoch: int, index: int, rng: np.random.Generator) -> int:
         if self._weights is not None:
@@ -229,6 +257,53 @@ class TrainingWindows(_Windows):
             if strange and other.record.label == 0:
                 return self.cache.read(other, self._random_start(other, rng), self.options.steps)
         return None
+
+
+def _matches(record: ClipRecord) -> list[tuple[str, str]]:
+    """What a recorded fake must share with a real clip to stand beside it, the closest first."""
+    return [(name, value) for name, value in (("pair", record.pair), ("source", record.source)) if value]
+
+
+def _by_match(fakes: Sequence[TrackEntry]) -> dict[tuple[str, str], list[TrackEntry]]:
+    groups: dict[tuple[str, str], list[TrackEntry]] = {}
+    for entry in fakes:
+        for key in _matches(entry.record):
+            groups.setdefault(key, []).append(entry)
+    return groups
+
+
+class MixedWindows(Dataset[WindowItem]):
+    """Training windows of several sets, each with its share of the draws.
+
+    Args:
+        sets: the sets; all paired, or none.
+        shares: weight of each, positive.
+        seed: of the choice among them.
+        windows: items an epoch.
+
+    Raises:
+        ValueError: no set, or as many shares as sets are not given, or one is not positive.
+    """
+
+    def __init__(self, sets: Sequence[TrainingWindows], shares: Sequence[float], seed: int, windows: int) -> None:
+        if not sets or len(sets) != len(shares) or min(shares) <= 0:
+            raise ValueError(f"shares must be one positive number for each of {len(sets)} sets, but got {shares}")
+        self.sets, self.seed, self.windows = list(sets), seed, windows
+        self._shares = np.asarray(shares, float) / sum(shares)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, also in workers that are running."""
+        for part in self.sets:
+            part.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return self.windows
+
+    def __getitem__(self, index: int) -> WindowItem:
+        first = self.sets[0]
+        draw = index // 2 if first.training.paired else index  # both halves of a pair come from one set
+        rng = np.random.default_rng([self.seed, first.epoch, draw, len(self.sets)])
+        return self.sets[int(rng.choice(len(self.sets), p=self._shares))][index]
 
 
 def _group(record: ClipRecord, balance: str) -> tuple[object, ...]:

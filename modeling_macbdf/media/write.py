@@ -275,6 +275,7 @@ def _encoder(codec: str, crf: int, fps: float, preset: str, size: tuple[int, ...
     encoder.framerate = Fraction(fps).limit_denominator(1001)
     encoder.time_base = 1 / encoder.framerate
     quantiser = str(min(max(crf, 1), 31))
-    h264 = {"crf": str(crf), "preset": preset, "threads": "1"}
+    # Without cpu-independent, x264's fast paths gave other bytes from run to run on some processors.
+    h264 = {"crf": str(crf), "preset": preset, "threads": "1", "x264-params": "cpu-independent=1"}
     encoder.options = h264 if codec == "h264" else {"qmin": quantiser, "qmax": quantiser}
     return encoder

@@ -14,11 +14,42 @@ _SECTIONS = ("data", "training", "model_config")
 
 
 @dataclass(frozen=True)
+class SetConfig:
+    """One of several training sets.
+
+    Attributes:
+        cache: folder made by `macbdf preprocess`.
+        share: of the draws, relative to the other sets.
+        split: name of the records' split; "" = all clips.
+        recorded_share: probability that a real window's forged half is a recorded fake, see `TrainingOptions`.
+        leave_out: generators and identities whose clips are left out, for leave-one-out runs.
+        min_steps: shortest track; 1 lets photographs in.
+        balance, streams: as in `DataConfig`.
+    """
+
+    cache: str
+    share: float = 1.0
+    split: str = ""
+    recorded_share: float = 0.0
+    leave_out: list[str] = field(default_factory=list)
+    min_steps: int = 4
+    balance: str = "source"
+    streams: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.share <= 0:
+            raise ValueError(f"data.sets: share must be positive, but got {self.share} for {self.cache}.")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Which windows a run sees.
 
     Attributes:
         cache: folder made by `macbdf preprocess`; "" = a small set that the run makes itself.
+        root: folder in which `cache` and the caches of `sets` lie; "" = the working folder.
+        sets: training sets, each with the fields of `SetConfig`; [] = `train_split` of `cache`. Evaluation always
+            reads `eval_split` of `cache`.
         train_split, eval_split: names of the records' splits. Where the records name none, people are dealt out.
         eval_share: share of the clips for evaluation where people are dealt out, in (0, 1).
         fake_share: probability that a real window is forged on the fly, in [0, 1].
@@ -28,6 +59,7 @@ class DataConfig:
         visual_kinds, voice_kinds: weights of the pseudo-fakes of a picture and of a voice; {} = those of `Mix`.
         balance: "none", "source", "identity" or "label_source".
         windows: training windows of an epoch; None = one a face track.
+        window_steps: steps of a training window; None = the model's `num_frames`.
         eval_windows: evaluation windows where the evaluation clips are all real, and forged on the fly.
         augment: whether training windows are re-compressed, re-coloured and so on.
         self_made_dir: where the self-made set is kept and found again.
@@ -35,6 +67,8 @@ class DataConfig:
     """
 
     cache: str = ""
+    root: str = ""
+    sets: list[dict[str, Any]] = field(default_factory=list)
     train_split: str = "train"
     eval_split: str = "dev"
     eval_share: float = 0.25
@@ -45,6 +79,7 @@ class DataConfig:
     voice_kinds: dict[str, float] = field(default_factory=dict)
     balance: str = "source"
     windows: int | None = None
+    window_steps: int | None = None
     eval_windows: int = 64
     augment: bool = True
     self_made_dir: str = "runs/self-made"
@@ -56,6 +91,21 @@ class DataConfig:
             raise ValueError(f"data.eval_share must be in (0, 1), but got {self.eval_share}.")
         if not self.cache and self.self_made_clips < 4:
             raise ValueError(f"data.self_made_clips must be at least 4, but got {self.self_made_clips}.")
+        if self.sets and (self.windows is None or not self.cache):
+            raise ValueError(
+                f"data.sets must come with data.windows and data.cache, but got {self.windows!r}, {self.cache!r}."
+            )
+        for values in self.sets:
+            for name in values:
+                _check_known(f"data.sets: {name}", name, [field.name for field in fields(SetConfig)])
+
+    def folder(self, cache: str) -> Path:
+        """Where a cache lies."""
+        return Path(self.root) / cache
+
+    def training_sets(self) -> list[SetConfig]:
+        """`sets` as objects; empty where `train_split` of `cache` is the only one."""
+        return [SetConfig(**values) for values in self.sets]
 
 
 @dataclass(frozen=True)
@@ -65,6 +115,7 @@ class RunConfig:
     Attributes:
         model: folder with `config.json` and a processor, with weights to continue from them, or a Hub repository.
         from_scratch: start from random weights even where the model has some.
+        imagenet: start the picture's encoder from ImageNet weights, see `training.pretrained`.
         model_config: fields of `MACBDFConfig` to change, for ablations.
         data: see `DataConfig`.
         training: fields of `MACBDFTrainingArguments`.
@@ -74,6 +125,7 @@ class RunConfig:
 
     model: str
     from_scratch: bool = False
+    imagenet: bool = False
     model_config: dict[str, Any] = field(default_factory=dict)
     data: DataConfig = field(default_factory=DataConfig)
     training: dict[str, Any] = field(default_factory=dict)

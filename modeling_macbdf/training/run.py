@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, EarlyStoppingCall
 from ..evaluation.calibration import calibrate
 from .config import RunConfig
 from .metrics import scored_rows, window_metrics
+from .pretrained import load_imagenet
 from .trainer import MACBDFTrainer
 from .windows import build_data
 
@@ -127,7 +128,10 @@ def _model(config: RunConfig) -> tuple[Any, Any]:
         return AutoModel.from_pretrained(config.model, **config.model_config), processor
     settings = AutoConfig.from_pretrained(config.model, **config.model_config)
     settings.calibration = None  # that of other weights
-    return AutoModel.from_config(settings), processor
+    model = AutoModel.from_config(settings)
+    if config.imagenet:
+        load_imagenet(model.video_encoder)
+    return model, processor
 
 
 def _peak_mib() -> float:

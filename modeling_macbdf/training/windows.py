@@ -12,12 +12,12 @@ from ..data.augmentation import AugmentOptions
 from ..data.cache import CacheSettings
 from ..data.cache_reader import TrackCache
 from ..data.collate import WindowCollator
-from ..data.dataset import EvaluationWindows, TrainingOptions, TrainingWindows, WindowOptions
+from ..data.dataset import EvaluationWindows, MixedWindows, TrainingOptions, TrainingWindows, WindowOptions
 from ..data.preprocess import preprocess
 from ..data.pseudofakes import Mix
 from ..data.records import ClipRecord
 from ..data.splits import split_by_identity
-from .config import DataConfig
+from .config import DataConfig, SetConfig
 
 _EVALUATION_SEED = 20_000  # added to the run's seed: held-out people are forged in other ways
 
@@ -53,22 +53,55 @@ def build_data(config: DataConfig, processor: Any, model_config: Any, seed: int)
     Raises:
         ValueError: the cache is missing, or a split has no clip.
     """
-    folder = Path(config.cache) if config.cache else _self_made(config, model_config)
+    folder = config.folder(config.cache) if config.cache else _self_made(config, model_config)
     records = [entry.record for entry in TrackCache(folder).entries]
     train, evaluation = divide(records, config, seed)
-    options = WindowOptions(steps=model_config.num_frames)
-    train_windows = TrainingWindows(TrackCache(folder, train), options, _training_options(config, seed))
+    windows: TrainingWindows | MixedWindows
+    if sets := config.training_sets():
+        windows = _mixed(sets, config, model_config, seed)
+        counts: Any = [_counted([entry.record for entry in part.cache.entries]) for part in windows.sets]
+    else:
+        windows = _training(folder, train, config, model_config, seed)
+        counts = _counted(train)
     evaluation_windows, window_records = _evaluation(folder, evaluation, config, model_config, seed)
     facts = {
         "cache": str(folder),
-        "training_windows_per_epoch": len(train_windows),
+        "training_windows_per_epoch": len(windows),
         "evaluation_windows": len(evaluation_windows),
         "evaluation": "recorded clips" if window_records else "held-out people, forged on the fly",
-        "training_clips": _counted(train),
+        "training_clips": counts,
         "evaluation_clips": _counted(evaluation),
     }
     collate = WindowCollator(processor, sync=model_config.sync_head)
-    return RunData(train_windows, evaluation_windows, collate, window_records, facts)
+    return RunData(windows, evaluation_windows, collate, window_records, facts)
+
+
+def _training(
+    folder: Path, records: list[ClipRecord], config: DataConfig, model_config: Any, seed: int, **changes: Any
+) -> TrainingWindows:
+    """Training windows of one set; `changes` are fields of `SetConfig` that differ from the run's."""
+    steps = config.window_steps or model_config.num_frames
+    options = WindowOptions(steps=steps, min_steps=min(steps, changes.pop("min_steps", WindowOptions().min_steps)))
+    return TrainingWindows(TrackCache(folder, records), options, _training_options(config, seed, **changes))
+
+
+def _mixed(sets: Sequence[SetConfig], config: DataConfig, model_config: Any, seed: int) -> MixedWindows:
+    """Training windows of several sets."""
+    parts = []
+    for number, part in enumerate(sets):
+        folder = config.folder(part.cache)
+        records = [e.record for e in TrackCache(folder).entries if _belongs(e.record, part)]
+        if not records:
+            raise ValueError(f"data.sets must hold clips, but {folder} has none with split {part.split!r}.")
+        changes = {name: getattr(part, name) for name in ("min_steps", "balance", "recorded_share")}
+        changes["streams"] = part.streams or config.streams
+        parts.append(_training(folder, records, config, model_config, seed + number, **changes))
+    return MixedWindows(parts, [part.share for part in sets], seed, config.windows or 0)
+
+
+def _belongs(record: ClipRecord, part: SetConfig) -> bool:
+    left_out = {record.generator, *record.identities} & set(part.leave_out)
+    return (not part.split or record.split == part.split) and not left_out
 
 
 def divide(records: Sequence[ClipRecord], config: DataConfig, seed: int) -> tuple[list[ClipRecord], list[ClipRecord]]:
@@ -77,7 +110,10 @@ def divide(records: Sequence[ClipRecord], config: DataConfig, seed: int) -> tupl
     Raises:
         ValueError: one of the two is empty.
     """
-    if any(record.split for record in records):
+    if config.sets:
+        train = list(records)
+        evaluation = [record for record in records if record.split == config.eval_split]
+    elif any(record.split for record in records):
         train = [record for record in records if record.split == config.train_split]
         evaluation = [record for record in records if record.split == config.eval_split]
     else:
@@ -90,20 +126,31 @@ def divide(records: Sequence[ClipRecord], config: DataConfig, seed: int) -> tupl
     return train, evaluation
 
 
-def _training_options(config: DataConfig, seed: int) -> TrainingOptions:
+def _training_options(
+    config: DataConfig,
+    seed: int,
+    balance: str = "",
+    recorded_share: float = 0.0,
+    streams: dict[str, float] | None = None,
+) -> TrainingOptions:
     return TrainingOptions(
         seed=seed,
         windows=config.windows,
         fake_share=config.fake_share,
         paired=config.paired,
-        balance=config.balance,
-        mix=_mix(config),
+        recorded_share=recorded_share,
+        balance=balance or config.balance,
+        mix=_mix(config, streams),
         augmentation=AugmentOptions() if config.augment else _no_augmentation(),
     )
 
 
-def _mix(config: DataConfig) -> Mix:
-    chosen: dict[str, Any] = {"streams": config.streams, "visual": config.visual_kinds, "audio": config.voice_kinds}
+def _mix(config: DataConfig, streams: dict[str, float] | None = None) -> Mix:
+    chosen: dict[str, Any] = {
+        "streams": streams or config.streams,
+        "visual": config.visual_kinds,
+        "audio": config.voice_kinds,
+    }
     return Mix(**{name: weights for name, weights in chosen.items() if weights})
 
 
