@@ -20,7 +20,7 @@ H_FILES = {path.stem for path in PACKAGE.glob("*_macbdf.py")}
 H_THIRD_PARTY = {"torch", "numpy", "transformers", "huggingface_hub"}
 # Each may import itself and what stands in a later line.
 LAYERS = (
-    ("train_accelerate", "cli", "demo"),
+    ("train_accelerate", "__main__", "cli", "demo"),
     ("training", "evaluation", "inference", "scoring", "report", "verdicts", "windows"),
     ("data", "media", "optim", "H"),
 )
