@@ -3,9 +3,8 @@
 Picture and model work window by window, so that memory does not grow with the length of the picture.
 """
 
-import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,15 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 from . import verdicts
-from .media.audio import read_audio
 from .media.container import DecodeLimits
-from .media.decode import iter_frames
+from .media.decode import Frame
 from .media.faces import CenterFaceDetector, FaceDetector
 from .media.outcomes import MediaError, Status
-from .media.probe import MediaInfo, probe
+from .media.probe import MediaInfo
 from .media.tracks import TrackedCrop, TrackOptions, track_faces
 from .scoring import Voice, WindowScorer
-from .timing import Stopwatch
+from .sources import FileSource, Source, Watcher
+from .timing import Item, Stopwatch
 from .verdicts import FaceResult, FileResult, WindowScore
 from .windows import Window, WindowBuilder, sound_windows
 
@@ -160,37 +159,56 @@ class Detector:
 
     def detect(self, path: str | os.PathLike[str]) -> FileResult:
         """Judges one file. What is wrong with a file comes back as a status and a reason, not as an exception."""
+        return self.judge(FileSource(os.fspath(path), self.limits))
+
+    def judge(self, source: Source, watcher: Watcher | None = None) -> FileResult:
+        """Judges a clip of any source, as `detect` does.
+
+        Args:
+            source: the clip.
+            watcher: sees what passes through.
+        """
         watch = Stopwatch("decode", "faces", "model")
-        result = FileResult(path=os.fspath(path), status=Status.internal_error, reason="")
+        result = FileResult(path=source.path, status=Status.internal_error, reason="")
         try:
-            info = probe(result.path, self.limits)
-            result = replace(result, duration_s=info.duration_s, sha256=_sha256(result.path))
-            result = self._judge(result, info, watch)
+            info = source.info()
+            result = replace(result, duration_s=info.duration_s, sha256=source.sha256())
+            result = self._judge(source, result, info, watch, watcher or Watcher())
         except MediaError as error:
             result = replace(result, status=error.status, reason=error.reason)
         except Exception as error:  # a fault of ours must not take the batch down: it is counted and named
             result = replace(result, status=Status.internal_error, reason=f"{type(error).__name__}: {error}")
         return replace(result, seconds=watch.result())
 
-    def _judge(self, result: FileResult, info: MediaInfo, watch: Stopwatch) -> FileResult:
+    def _judge(
+        self, source: Source, result: FileResult, info: MediaInfo, watch: Stopwatch, watcher: Watcher
+    ) -> FileResult:
         notes: list[str] = []
+        watcher.on_info(info)
         with watch.stage("decode"):
-            voice = self._listen(result.path, info, notes)
+            voice = self._listen(source, info, notes)
+        watcher.on_voice(voice)
         seen = _Seen()
-        windows = self._picture(result.path, seen, notes, watch) if info.video else self._sound(result.path, voice)
-        scores = list(self.scorer.score(windows, voice, watch))
+        if info.video:
+            windows = self._picture(source.frames(self.config.frame_rate_hz, notes), seen, watch, watcher)
+        else:
+            windows = iter(self._sound(source.path, voice))
+        scores = []
+        for score in self.scorer.score(windows, voice, watch):
+            scores.append(score)
+            watcher.on_score(score)
         if not scores:
-            raise _nothing_judged(seen, self.config.frame_rate_hz, result.path)
+            raise _nothing_judged(seen, self.config.frame_rate_hz, source.path)
         status, reason = _scored_as(info, voice)
         result = replace(result, warnings=tuple(dict.fromkeys(notes)), status=status, reason=reason)
         return self._answer(result, scores, seen)
 
-    def _listen(self, path: str, info: MediaInfo, notes: list[str]) -> Voice:
+    def _listen(self, source: Source, info: MediaInfo, notes: list[str]) -> Voice:
         rate_hz = self.config.frame_rate_hz
         if info.audio is None:
             return Voice(None, rate_hz, "the file has no audio stream")
         try:
-            audio = read_audio(path, self.config.sampling_rate, limits=self.limits)
+            audio = source.audio(self.config.sampling_rate)
         except MediaError as error:
             # A picture whose sound is damaged is judged on the picture, and the damage is told.
             if info.video is None or error.status not in (Status.no_audio, Status.undecodable):
@@ -201,12 +219,13 @@ class Detector:
         notes += audio.warnings
         return Voice(audio, rate_hz)
 
-    def _picture(self, path: str, seen: _Seen, notes: list[str], watch: Stopwatch) -> Iterator[Window]:
+    def _picture(self, frames: Iterator[Frame], seen: _Seen, watch: Stopwatch, watcher: Watcher) -> Iterator[Window]:
         builder = WindowBuilder(self.config.num_frames, self._hop_steps, MIN_STEPS)
-        frames = iter_frames(path, self.config.frame_rate_hz, limits=self.limits, warnings=notes)
-        crops = track_faces(watch.iterate("decode", frames), _TimedFaces(self.faces, watch), self.tracking)
+        shown = _each(watch.iterate("decode", frames), watcher.on_frame)
+        crops = track_faces(shown, _TimedFaces(self.faces, watch), self.tracking)
         for crop in crops:
             seen.add(crop)
+            watcher.on_crop(crop)
             window = builder.push(crop.track_id, crop.step, crop.crop)
             if window is not None:
                 yield window
@@ -272,6 +291,8 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _each(items: Iterable[Item], look: Callable[[Item], None]) -> Iterator[Item]:
+    """The items, each after a look at it."""
+    for item in items:
+        look(item)
+        yield item

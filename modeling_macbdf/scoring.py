@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -84,7 +84,13 @@ class WindowScorer:
             output = self.model(**inputs)
         table = [_column(output.logits), _column(output.video_logits), _column(output.audio_logits)]
         rows = zip(batch, *(column or [math.nan] * len(batch) for column in table), strict=True)
-        return [self._window_score(window, voice.rate_hz, *logits) for window, *logits in rows]
+        scores = [self._window_score(window, voice.rate_hz, *logits) for window, *logits in rows]
+        if output.frame_logits is None:
+            return scores
+        steps = output.frame_logits.float().cpu().tolist()
+        return [
+            replace(score, steps=tuple(row[: w.steps])) for score, row, w in zip(scores, steps, batch, strict=True)
+        ]
 
     def _window_score(self, window: Window, rate_hz: float, joint: float, video: float, audio: float) -> WindowScore:
         kind = "audio" if math.isnan(video) else "video" if math.isnan(audio) else "joint"

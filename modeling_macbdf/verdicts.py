@@ -29,6 +29,7 @@ class WindowScore:
         joint: log-odds of the picture and voice judged together; the present stream's own where one is missing.
         video: log-odds of the picture alone, or None.
         audio: log-odds of the voice alone, or None.
+        steps: raw joint log-odds of each step, for localisation: only their order means something.
     """
 
     track: int | None
@@ -37,6 +38,7 @@ class WindowScore:
     joint: float
     video: float | None
     audio: float | None
+    steps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ except ImportError as error:
 
 _TICK = Fraction(1, 90_000)  # seconds per tick of the video time stamps, for codecs that allow it
 _FINE_TIMES = {"libx264", "libx264rgb", "libx265", "libvpx", "libvpx-vp9", "ffv1"}  # others count whole frames
+# Without it, x264's fast paths gave other bytes from run to run on some processors.
+_REPRODUCIBLE = "cpu-independent=1"
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 
 
@@ -164,6 +166,8 @@ def _codec_options(options: WriteOptions) -> dict[str, str]:
         chosen.setdefault("preset", options.preset)
         if options.crf is not None:
             chosen.setdefault("crf", str(options.crf))
+    if options.video_codec.startswith("libx264"):
+        chosen.setdefault("x264-params", _REPRODUCIBLE)
     return chosen
 
 
@@ -275,7 +279,6 @@ def _encoder(codec: str, crf: int, fps: float, preset: str, size: tuple[int, ...
     encoder.framerate = Fraction(fps).limit_denominator(1001)
     encoder.time_base = 1 / encoder.framerate
     quantiser = str(min(max(crf, 1), 31))
-    # Without cpu-independent, x264's fast paths gave other bytes from run to run on some processors.
-    h264 = {"crf": str(crf), "preset": preset, "threads": "1", "x264-params": "cpu-independent=1"}
+    h264 = {"crf": str(crf), "preset": preset, "threads": "1", "x264-params": _REPRODUCIBLE}
     encoder.options = h264 if codec == "h264" else {"qmin": quantiser, "qmax": quantiser}
     return encoder

@@ -1,0 +1,83 @@
+"""Where a clip comes from: a file, or anything that has frames and sound. The detector takes either."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Protocol
+
+from .media.audio import Audio, read_audio
+from .media.container import DecodeLimits
+from .media.decode import Frame, iter_frames
+from .media.probe import MediaInfo, probe
+from .media.tracks import TrackedCrop
+from .scoring import Voice
+from .verdicts import WindowScore
+
+
+class Source(Protocol):
+    """A clip as the detector takes it in. Every method may raise `MediaError`."""
+
+    path: str
+
+    def info(self) -> MediaInfo:
+        """What the clip declares about itself."""
+        ...
+
+    def sha256(self) -> str | None:
+        """Of the file's bytes; None where there is no file."""
+        ...
+
+    def audio(self, sampling_rate: int) -> Audio | None:
+        """The whole sound at a sampling rate in Hz; None where there is no stream."""
+        ...
+
+    def frames(self, rate_hz: float, warnings: list[str]) -> Iterator[Frame]:
+        """The displayed frames at `rate_hz` steps a second, in order."""
+        ...
+
+
+class FileSource:
+    """A media file within limits.
+
+    Args:
+        path: the file.
+        limits: what it may cost.
+    """
+
+    def __init__(self, path: str, limits: DecodeLimits | None = None) -> None:
+        self.path, self.limits = path, limits
+
+    def info(self) -> MediaInfo:
+        """See `Source`."""
+        return probe(self.path, self.limits)
+
+    def sha256(self) -> str | None:
+        """See `Source`."""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def audio(self, sampling_rate: int) -> Audio | None:
+        """See `Source`."""
+        return read_audio(self.path, sampling_rate, limits=self.limits)
+
+    def frames(self, rate_hz: float, warnings: list[str]) -> Iterator[Frame]:
+        """See `Source`."""
+        return iter_frames(self.path, rate_hz, limits=self.limits, warnings=warnings)
+
+
+class Watcher:
+    """Sees what passes through the detector while it judges one clip; override what you want to see."""
+
+    def on_info(self, info: MediaInfo) -> None:
+        """What the clip declares."""
+
+    def on_voice(self, voice: Voice) -> None:
+        """The sound, or why there is none."""
+
+    def on_frame(self, frame: Frame) -> None:
+        """Each frame, before faces are looked for; its crops come a few steps later."""
+
+    def on_crop(self, crop: TrackedCrop) -> None:
+        """Each face crop."""
+
+    def on_score(self, score: WindowScore) -> None:
+        """Each scored window."""
