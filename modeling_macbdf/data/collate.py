@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .clips import IGNORE
 from .dataset import WindowItem
 
 CLIP_LABELS = {"labels": "label", "video_labels": "video_label", "audio_labels": "audio_label"}
@@ -30,18 +31,24 @@ class WindowCollator:
         """A batch: pixel_values, input_features, video_mask, audio_mask, labels of clips (B,) and steps (B, T)."""
         windows = [item.labelled for item in items]
         clips = [window.clip for window in windows]
+        steps = max(clip.steps for clip in clips)
         inputs = self.processor(
             videos=[clip.frames if clip.video_mask.any() else None for clip in clips],
             audio=[clip.audio if clip.audio_mask.any() else None for clip in clips],
             video_mask=[clip.video_mask if clip.video_mask.any() else None for clip in clips],
             audio_mask=[clip.audio_mask if clip.audio_mask.any() else None for clip in clips],
             sampling_rate=clips[0].sampling_rate,
-            num_frames=clips[0].steps,  # a shorter training window is not padded to the model's own length
+            num_frames=steps,  # the longest window's: short training windows are not padded to the model's own length
             return_tensors="pt",
         )
         batch = dict(inputs)
         for name, attribute in CLIP_LABELS.items():
             batch[name] = torch.tensor([getattr(window, attribute) for window in windows], dtype=torch.long)
         for name in self.step_labels:
-            batch[name] = torch.from_numpy(np.stack([getattr(window, name) for window in windows]))
+            labels = [getattr(window, name) for window in windows]
+            batch[name] = torch.from_numpy(np.stack([_padded(row, steps) for row in labels]))
         return batch
+
+
+def _padded(labels: np.ndarray, steps: int) -> np.ndarray:
+    return np.pad(labels, (0, steps - len(labels)), constant_values=IGNORE)

@@ -210,8 +210,15 @@ class TrainingWindows(_Windows):
         generator = generators[int(rng.integers(len(generators)))]
         same = [other for other in matches if other.record.generator == generator]
         fake = same[int(rng.integers(len(same)))]
-        together = bool(entry.record.pair) and fake.record.pair == entry.record.pair
-        return self._item(fake, start if together else self._random_start(fake, rng))
+        if not entry.record.pair or fake.record.pair != entry.record.pair:
+            return self._item(fake, self._random_start(fake, rng))
+        return self._item(fake, start) if self._covers(fake, start) else None
+
+    def _covers(self, entry: TrackEntry, start: int) -> bool:
+        """Whether a window that begins at the stored instant `start` shows enough of the track."""
+        first, end = self._span(entry)
+        steps = range(start, start + self.options.steps * self.settings.stride, self.settings.stride)
+        return sum(first <= instant < end for instant in steps) >= min(self.options.min_steps, self.options.steps)
 
     def _choose(self, epoch: int, index: int, rng: np.random.Generator) -> int:
         if self._weights is not None:

@@ -24,6 +24,7 @@ class SetConfig:
         recorded_share: probability that a real window's forged half is a recorded fake, see `TrainingOptions`.
         leave_out: generators and identities whose clips are left out, for leave-one-out runs.
         min_steps: shortest track; 1 lets photographs in.
+        window_steps: of this set's windows; None = those of `DataConfig`.
         balance, streams: as in `DataConfig`.
     """
 
@@ -33,6 +34,7 @@ class SetConfig:
     recorded_share: float = 0.0
     leave_out: list[str] = field(default_factory=list)
     min_steps: int = 4
+    window_steps: int | None = None
     balance: str = "source"
     streams: dict[str, float] = field(default_factory=dict)
 

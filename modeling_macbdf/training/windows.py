@@ -80,7 +80,7 @@ def _training(
     folder: Path, records: list[ClipRecord], config: DataConfig, model_config: Any, seed: int, **changes: Any
 ) -> TrainingWindows:
     """Training windows of one set; `changes` are fields of `SetConfig` that differ from the run's."""
-    steps = config.window_steps or model_config.num_frames
+    steps = changes.pop("window_steps", None) or config.window_steps or model_config.num_frames
     options = WindowOptions(steps=steps, min_steps=min(steps, changes.pop("min_steps", WindowOptions().min_steps)))
     return TrainingWindows(TrackCache(folder, records), options, _training_options(config, seed, **changes))
 
@@ -93,7 +93,7 @@ def _mixed(sets: Sequence[SetConfig], config: DataConfig, model_config: Any, see
         records = [e.record for e in TrackCache(folder).entries if _belongs(e.record, part)]
         if not records:
             raise ValueError(f"data.sets must hold clips, but {folder} has none with split {part.split!r}.")
-        changes = {name: getattr(part, name) for name in ("min_steps", "balance", "recorded_share")}
+        changes = {name: getattr(part, name) for name in ("min_steps", "window_steps", "balance", "recorded_share")}
         changes["streams"] = part.streams or config.streams
         parts.append(_training(folder, records, config, model_config, seed + number, **changes))
     return MixedWindows(parts, [part.share for part in sets], seed, config.windows or 0)
