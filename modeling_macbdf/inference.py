@@ -194,7 +194,7 @@ class Detector:
         else:
             windows = iter(self._sound(source.path, voice))
         scores = []
-        for score in self.scorer.score(windows, voice, watch):
+        for score in self.scorer.score(_each(windows, watcher.on_window), voice, watch):
             scores.append(score)
             watcher.on_score(score)
         if not scores:
@@ -262,6 +262,7 @@ class Detector:
             p_fake=p["joint"],
             p_fake_video=p.get("video"),
             p_fake_audio=p.get("audio"),
+            in_sync=verdicts.mean_in_sync(scores),
             faces=tuple(sorted(faces, key=lambda face: -face.p_fake)),
             timeline=verdicts.timeline(scores, self._hop_steps / rate_hz),
         )

@@ -71,25 +71,31 @@ class WindowScorer:
                 scores = self._score_batch(batch, voice)
             yield from scores
 
-    def _score_batch(self, batch: Sequence[Window], voice: Voice) -> list[WindowScore]:
+    def inputs(self, batch: Sequence[Window], voice: Voice) -> Any:
+        """What the model is given for these windows, on its device: see `MACBDFProcessor`."""
         sounds = [voice.cut(window.first_step, window.steps) for window in batch]
-        inputs = self.processor(
+        return self.processor(
             videos=[window.crops for window in batch],
             audio=[None if sound is None else sound[0] for sound in sounds],
             audio_mask=[None if sound is None else sound[1] for sound in sounds],
             sampling_rate=None if voice.audio is None else voice.audio.sampling_rate,
             return_tensors="pt",
         ).to(self.model.device)
+
+    def _score_batch(self, batch: Sequence[Window], voice: Voice) -> list[WindowScore]:
+        inputs = self.inputs(batch, voice)
         with torch.inference_mode():
             output = self.model(**inputs)
         table = [_column(output.logits), _column(output.video_logits), _column(output.audio_logits)]
         rows = zip(batch, *(column or [math.nan] * len(batch) for column in table), strict=True)
         scores = [self._window_score(window, voice.rate_hz, *logits) for window, *logits in rows]
-        if output.frame_logits is None:
-            return scores
-        steps = output.frame_logits.float().cpu().tolist()
         return [
-            replace(score, steps=tuple(row[: w.steps])) for score, row, w in zip(scores, steps, batch, strict=True)
+            replace(
+                score,
+                steps=tuple(_row(output.frame_logits, row, window.steps)),
+                in_sync=_share_above_zero(_row(output.get("sync_logits"), row, window.steps)),
+            )
+            for row, (score, window) in enumerate(zip(scores, batch, strict=True))
         ]
 
     def _window_score(self, window: Window, rate_hz: float, joint: float, video: float, audio: float) -> WindowScore:
@@ -109,3 +115,14 @@ class WindowScorer:
 
 def _column(logits: torch.Tensor | None) -> list[float] | None:
     return None if logits is None else logits.float().cpu().tolist()
+
+
+def _row(logits: torch.Tensor | None, row: int, steps: int) -> list[float]:
+    """One row of (B, T) without the steps that only fill the batch; empty where the model gives none."""
+    return [] if logits is None else logits[row, :steps].float().cpu().tolist()
+
+
+def _share_above_zero(logits: Sequence[float]) -> float | None:
+    """Share of the known values above zero; None without any."""
+    known = [logit for logit in logits if not math.isnan(logit)]
+    return sum(logit > 0 for logit in known) / len(known) if known else None

@@ -11,6 +11,7 @@ from .media.probe import MediaInfo, probe
 from .media.tracks import TrackedCrop
 from .scoring import Voice
 from .verdicts import WindowScore
+from .windows import Window
 
 
 class Source(Protocol):
@@ -78,6 +79,9 @@ class Watcher:
 
     def on_crop(self, crop: TrackedCrop) -> None:
         """Each face crop."""
+
+    def on_window(self, window: Window) -> None:
+        """Each window that is ready to be scored; its score comes later, in the same order."""
 
     def on_score(self, score: WindowScore) -> None:
         """Each scored window."""

@@ -30,6 +30,7 @@ class WindowScore:
         video: log-odds of the picture alone, or None.
         audio: log-odds of the voice alone, or None.
         steps: raw joint log-odds of each step, for localisation: only their order means something.
+        in_sync: share of the steps in which the sync head finds lips and voice in step, or None.
     """
 
     track: int | None
@@ -39,6 +40,7 @@ class WindowScore:
     video: float | None
     audio: float | None
     steps: tuple[float, ...] = ()
+    in_sync: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,23 @@ class FaceResult:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of the timeline and its calibrated suspicion."""
+    """A stretch of the timeline and its calibrated suspicion: together, of the picture and of the voice alone."""
 
     start_s: float
     end_s: float
     p_fake: float
+    p_fake_video: float | None = None
+    p_fake_audio: float | None = None
+    in_sync: float | None = None
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """Everything that is said about one file. `p_fake` and `verdict` are None when nothing was scored."""
+    """Everything that is said about one file. `p_fake` and `verdict` are None when nothing was scored.
+
+    `in_sync` is the share of the steps in which the sync head, where the model has one, finds lips and voice in step.
+    It is no probability and no part of `p_fake`: dubbed and lagged video is real.
+    """
 
     path: str
     status: str
@@ -74,6 +83,7 @@ class FileResult:
     p_fake: float | None = None
     p_fake_video: float | None = None
     p_fake_audio: float | None = None
+    in_sync: float | None = None
     faces: tuple[FaceResult, ...] = ()
     timeline: tuple[Segment, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -154,8 +164,33 @@ def timeline(windows: Sequence[WindowScore], segment_s: float) -> tuple[Segment,
     for index in range(math.ceil(round(end_s / segment_s, 6))):
         begin, end = index * segment_s, min((index + 1) * segment_s, end_s)
         centre = (begin + end) / 2
-        on_it = by_track(w for w in windows if w.start_s <= centre < w.end_s).values()
+        on_it = [w for w in windows if w.start_s <= centre < w.end_s]
         if on_it:
-            log_odds = max(sum(w.joint for w in group) / len(group) for group in on_it)
-            segments.append(Segment(round(begin, 3), round(end, 3), probability(log_odds)))
+            segments.append(_segment(round(begin, 3), round(end, 3), on_it))
     return tuple(segments)
+
+
+def _segment(begin: float, end: float, windows: Sequence[WindowScore]) -> Segment:
+    faces = by_track(windows).values()
+    joint = max(sum(w.joint for w in face) / len(face) for face in faces)
+    pictures = [mean for face in faces if (mean := _mean(w.video for w in face)) is not None]
+    voice = _mean({w.start_s: w.audio for w in windows}.values())
+    return Segment(
+        begin,
+        end,
+        probability(joint),
+        probability(max(pictures)) if pictures else None,
+        None if voice is None else probability(voice),
+        mean_in_sync(windows),
+    )
+
+
+def mean_in_sync(windows: Iterable[WindowScore]) -> float | None:
+    """Mean share of steps in step over the windows that have one; None without any."""
+    return _mean(w.in_sync for w in windows)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the known values, None without any."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -21,7 +21,7 @@ H_THIRD_PARTY = {"torch", "numpy", "transformers", "huggingface_hub"}
 # Each may import itself and what stands in a later line.
 LAYERS = (
     ("train_accelerate", "__main__", "cli", "demo"),
-    ("training", "evaluation", "inference", "scoring", "sources", "report", "verdicts", "windows"),
+    ("training", "evaluation", "inference", "scoring", "sources", "report", "verdicts", "windows", "evidence"),
     ("data", "media", "optim", "H"),
 )
 # Of ours, these import nothing outside themselves.

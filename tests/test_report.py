@@ -19,7 +19,7 @@ SCORED = FileResult(
     p_fake=0.91,
     p_fake_video=0.88,
     faces=(FaceResult(0, 0.91, 0.0, 6.4, (1.0, 2.0, 3.0, 4.0)),),
-    timeline=(Segment(0.0, 1.6, 0.2), Segment(1.6, 3.2, 0.95)),
+    timeline=(Segment(0.0, 1.6, 0.2), Segment(1.6, 3.2, 0.95, p_fake_audio=0.4)),
     seconds={"decode": 0.1, "faces": 0.2, "model": 0.1, "total": 0.4},
 )
 NO_FACE = FileResult(path="=cmd().mp4", status="no_face", reason="no face in 32 looked-at frames")
@@ -32,7 +32,14 @@ def test_json_has_the_documented_fields_and_null_where_nothing_was_scored():
     first, second = document["files"]
     assert first["verdict"] == "fake"
     assert first["faces"] == [{"track": 0, "p_fake": 0.91, "start_s": 0.0, "end_s": 6.4, "box": [1.0, 2.0, 3.0, 4.0]}]
-    assert first["timeline"][1] == {"start_s": 1.6, "end_s": 3.2, "p_fake": 0.95}
+    assert first["timeline"][1] == {
+        "start_s": 1.6,
+        "end_s": 3.2,
+        "p_fake": 0.95,
+        "p_fake_video": None,
+        "p_fake_audio": 0.4,
+        "in_sync": None,
+    }
     assert (second["p_fake"], second["verdict"], second["status"]) == (None, None, "no_face")
 
 
