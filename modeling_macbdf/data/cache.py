@@ -30,6 +30,7 @@ from .records import ClipRecord
 FORMAT_VERSION = 1
 OUTCOMES = b"macbdf_outcomes"
 SETTINGS_FILE = "settings.json"
+CROP_FORMATS = ("WEBP", "JPEG")  # without the names PIL asks every format that it knows, at a third of the time
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -180,7 +181,7 @@ def encode_crop(crop: np.ndarray, jpeg_quality: int | None = None) -> bytes:
 
 def decode_crop(data: bytes) -> np.ndarray:
     """The crop of `encode_crop` as (S, S, 3) uint8."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(data), formats=CROP_FORMATS).convert("RGB"))
 
 
 def encode_audio(audio: Audio) -> bytes:
@@ -238,8 +239,9 @@ def write_shard(path: Path, rows: Sequence[Mapping[str, Any]], outcomes: Iterabl
     """Write one shard with its clips' outcomes, in one piece."""
     note = json.dumps([asdict(outcome) for outcome in outcomes], ensure_ascii=False).encode()
     buffer = io.BytesIO()
+    schema = SCHEMA.with_metadata({OUTCOMES: note})
     # Crops and sound are compressed already: Parquet only stores them.
-    with pq.ParquetWriter(buffer, SCHEMA.with_metadata({OUTCOMES: note}), compression="none") as writer:
+    with pq.ParquetWriter(buffer, schema, compression="none", use_dictionary=False) as writer:
         for row in rows:
             writer.write_table(pa.Table.from_pylist([dict(row)], schema=SCHEMA))
     write_atomic(path, buffer.getvalue())

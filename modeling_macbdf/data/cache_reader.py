@@ -87,13 +87,14 @@ class TrackCache:
             raise ValueError(f"folder must hold cached clips that are asked for, but {folder} has none of them")
         self.outcomes = read_outcomes(folder)
         self._files: dict[Path, pq.ParquetFile] = {}
+        self._last: tuple[Any, Clip] | None = None
         self._owner = os.getpid()
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_files": {}}  # open files do not travel to a worker
+        return self.__dict__ | {"_files": {}, "_last": None}  # open files do not travel to a worker
 
     def _row(self, entry: TrackEntry, columns: Sequence[str]) -> Any:
         if self._owner != os.getpid():  # forked: the parent's file position is not ours
@@ -106,8 +107,15 @@ class TrackCache:
         """A window of `steps` model steps whose first crop is the stored instant `start`.
 
         The window's clock begins half a step before that crop, so crops and sound stay together whatever the start.
-        Steps outside the track are masked.
+        Steps outside the track are masked. The last window is kept: a pair of windows begins with the same one. Nobody
+        may write into it.
         """
+        asked = (entry.shard, entry.group, start, steps, audio_margin_s)
+        if self._last is None or self._last[0] != asked:
+            self._last = asked, self._read(entry, start, steps, audio_margin_s)
+        return self._last[1]
+
+    def _read(self, entry: TrackEntry, start: int, steps: int, audio_margin_s: float) -> Clip:
         settings = self.settings
         row = self._row(entry, WINDOW)
         first_sample = round(

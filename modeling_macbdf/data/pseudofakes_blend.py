@@ -13,22 +13,17 @@ import numpy as np
 from .clips import Clip
 from .pictures import (
     Rng,
-    affine_warp,
     blend,
     change_inside,
-    elastic_grid,
     jitter_colour,
     mask_box,
-    mesh_warp,
-    per_frame,
     random_down_up,
     sharpen,
-    similarity,
-    small_affine,
     smooth_noise,
     usable_landmarks,
 )
 from .regions import region_mask
+from .warps import affine_warp, elastic_grid, mesh_warp, similarity, small_affine
 
 BLEND_REGIONS = ("face", "inner", "lower", "mouth", "eyes", "nose", "left", "right")
 BLEND_WEIGHTS = (0.34, 0.22, 0.14, 0.08, 0.06, 0.04, 0.06, 0.06)
@@ -56,7 +51,7 @@ def _warp(frames: np.ndarray, rng: Rng) -> np.ndarray:
         return affine_warp(frames, small_affine(rng, steps, height, width))
     bend = elastic_grid(rng, cells=4, scale=0.015 * width)
     drift = 1 + smooth_noise(rng, steps, 1, 0.3)
-    return per_frame(frames, lambda t, image: mesh_warp(image, bend * drift[t]))
+    return mesh_warp(frames, bend * drift[:, :, None, None])
 
 
 def self_blend(clip: Clip, rng: Rng, donor: Clip | None) -> Result:

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
 from .clips import Clip
-from .pictures import (
-    Rng,
-    affine_warp,
-    change_inside,
-    mask_box,
-    mesh_ticks,
-    mesh_warp,
-    per_frame,
-    similarity,
-    similarity_matrices,
-    smooth_noise,
-    usable_landmarks,
-)
+from .pictures import Rng, change_inside, mask_box, smooth_noise, usable_landmarks
 from .pseudofakes_resynthesis import repaint, smooth_skin
 from .regions import face_frames, region_mask
+from .warps import affine_warp, mesh_corners, mesh_warp, move_corners, similarity, similarity_matrices
 
 CELLS = 8  # of the mesh that moves a still face
 Result = tuple[np.ndarray, np.ndarray]
@@ -68,14 +56,14 @@ def _bump(grid: np.ndarray, centre: np.ndarray, width: float, height: float) -> 
     return np.exp(-0.5 * (offset**2).sum(axis=-1))
 
 
-def _mouth_moves(grid: np.ndarray, points: np.ndarray, opening: float) -> np.ndarray:
-    """Displacements (G, G, 2) that open the mouth by `opening` px: chin down, upper lip a little up."""
+def _mouth_moves(grid: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Displacements (G, G, 2) that open the mouth by one px: chin down, upper lip a little up."""
     origin, side, down = (part[0] for part in face_frames(points[None]))
     length, width = float(np.linalg.norm(down)), float(np.linalg.norm(side))
     unit = down / max(length, 1e-3)
     below = _bump(grid, origin + 1.30 * down, 0.50 * width, 0.30 * length)
     above = _bump(grid, origin + 0.85 * down, 0.40 * width, 0.18 * length)
-    return -opening * below[..., None] * unit + 0.25 * opening * above[..., None] * unit
+    return (0.25 * above - below)[..., None] * unit
 
 
 def _head_path(clip: Clip, rng: Rng, points: np.ndarray, still: int) -> np.ndarray:
@@ -92,8 +80,8 @@ def _head_path(clip: Clip, rng: Rng, points: np.ndarray, still: int) -> np.ndarr
 def _hold_border(moves: np.ndarray) -> np.ndarray:
     """Displacements that never reach outside the picture: none across a border, free along it."""
     held = moves.copy()
-    held[:, (0, -1), 0] = 0
-    held[(0, -1), :, 1] = 0
+    held[..., :, (0, -1), 0] = 0
+    held[..., (0, -1), :, 1] = 0
     return held
 
 
@@ -106,17 +94,12 @@ def still_animation(clip: Clip, rng: Rng, donor: Clip | None) -> Result:
     path = _head_path(clip, rng, points, still)
     envelope = _envelope(clip, rng)
     opening = (envelope - envelope[still] * rng.random()) * rng.uniform(0.03, 0.09) * size  # < 0: it closes
-    ticks = mesh_ticks(size, CELLS).astype(np.float64)
-    grid = np.stack(np.meshgrid(ticks, ticks), axis=-1)
+    grid = mesh_corners(size, size, CELLS)
     head = _bump(grid, points[still].mean(axis=0), 0.38 * size, 0.45 * size)[..., None] ** rng.choice((0.2, 0.6, 1.0))
-    flat = np.concatenate([grid, np.ones((*grid.shape[:2], 1))], axis=-1)
+    nod = move_corners(grid, path) - grid
+    talk = opening[:, None, None, None] * _mouth_moves(grid, points[still])
     frames = np.repeat(clip.frames[still : still + 1], clip.steps, axis=0)
-
-    def animate(t: int, image: Image.Image) -> Image.Image:
-        moves = (flat @ path[t].T - grid) * head + _mouth_moves(grid, points[still], opening[t])
-        return mesh_warp(image, _hold_border(moves))
-
-    frames = per_frame(frames, animate)
+    frames = mesh_warp(frames, _hold_border(nod * head + talk))
     if rng.random() < 0.6:
         frames = repaint(frames, rng)
     return frames, clip.video_mask.copy()

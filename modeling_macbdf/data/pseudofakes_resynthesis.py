@@ -13,14 +13,15 @@ from PIL import Image, ImageFilter
 
 from .clips import Clip
 from .pictures import (
-    DOWN_FILTERS,
-    UP_FILTERS,
+    BICUBIC,
+    BILINEAR,
+    NEAREST,
     Rng,
     change_inside,
     down_up,
     luma,
-    per_frame,
     random_down_up,
+    resize,
     sharpen,
     tall,
     untall,
@@ -71,7 +72,7 @@ def upsampling_grid(frames: np.ndarray, rng: Rng) -> np.ndarray:
     tiles = (small[1] // period + 1, small[0] // period + 1)
     pattern = np.tile(cell - cell.mean(), tiles)[: small[1], : small[0]].astype(np.float32)
     pattern = np.asarray(Image.fromarray(pattern).resize((width, height), Image.Resampling.BICUBIC))
-    soft = down_up(frames, min(1.0, grid) / 2, DOWN_FILTERS[3], UP_FILTERS[3])  # nearest: the blocks of a doubling
+    soft = down_up(frames, min(1.0, grid) / 2, BILINEAR, NEAREST)  # nearest: the blocks of a doubling
     mixed = untall(Image.blend(tall(frames), tall(soft), rng.uniform(0.1, 0.5)), frames)
     gain = np.rint(rng.uniform(0.01, 0.035) * 256 * pattern).astype(np.int16)
     change = (luma(mixed).astype(np.int32) * gain) // 256
@@ -89,15 +90,12 @@ def soften(frames: np.ndarray, rng: Rng) -> np.ndarray:
 def quantize_tones(frames: np.ndarray, rng: Rng) -> np.ndarray:
     """Coarse tones on a shrunk copy: the flat patches of vector-quantised generators."""
     levels = int(rng.integers(10, 28))
-    table = [min(255, round(round(v / 255 * levels) * 255 / levels)) for v in range(256)] * 3
+    table = (np.round(np.arange(256) / 255 * levels) * 255 / levels).round().astype(np.uint8)
     height, width = frames.shape[1:3]
     factor = rng.uniform(0.35, 0.7)
-    small = (round(width * factor), round(height * factor))
-
-    def paint(_: int, image: Image.Image) -> Image.Image:
-        return image.resize(small, Image.Resampling.BOX).point(table).resize((width, height), Image.Resampling.BICUBIC)
-
-    return untall(Image.blend(tall(frames), tall(per_frame(frames, paint)), rng.uniform(0.4, 0.8)), frames)
+    small = resize(frames, round(height * factor), round(width * factor), BILINEAR)
+    painted = resize(np.take(table, small), height, width, BICUBIC)
+    return untall(Image.blend(tall(frames), tall(painted), rng.uniform(0.4, 0.8)), frames)
 
 
 def stick_texture(frames: np.ndarray, rng: Rng) -> np.ndarray:

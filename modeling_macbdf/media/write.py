@@ -20,6 +20,7 @@ from .outcomes import missing_extra
 
 try:
     import av
+    from av.video.reformatter import VideoReformatter
 except ImportError as error:
     raise missing_extra("av (PyAV)", "media") from error
 
@@ -251,9 +252,10 @@ def round_trip(
     padded = np.pad(frames, even, mode="edge") if height % 2 or width % 2 else frames
     encoder = _encoder(codec, crf, fps, preset, padded.shape[1:3])
     decoder = _context(codec, "r")
+    convert = VideoReformatter().reformat  # one for all: a frame's own conversion is set up anew for each frame
     packets: list[av.Packet] = []
     for index, rgb in enumerate(padded):
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        frame = convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"), format="yuv420p")
         frame.pts = index
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
@@ -262,7 +264,7 @@ def round_trip(
     seen = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
     if len(seen) != len(frames):
         raise ValueError(f"the {codec} round trip gave {len(seen)} of {len(frames)} frames.")
-    return np.stack([frame.to_ndarray(format="rgb24")[:height, :width] for frame in seen])
+    return np.stack([convert(frame, format="rgb24").to_ndarray()[:height, :width] for frame in seen])
 
 
 def _context(codec: str, mode: Literal["r", "w"]) -> av.VideoCodecContext:

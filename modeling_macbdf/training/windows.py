@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
 
-from ..data.augmentation import AugmentOptions
+from ..data.augmentation import NO_AUGMENTATION, AugmentOptions
 from ..data.cache import CacheSettings
 from ..data.cache_reader import TrackCache
 from ..data.collate import WindowCollator
@@ -54,54 +54,71 @@ def build_data(config: DataConfig, processor: Any, model_config: Any, seed: int)
         ValueError: the cache is missing, or a split has no clip.
     """
     folder = config.folder(config.cache) if config.cache else _self_made(config, model_config)
-    records = [entry.record for entry in TrackCache(folder).entries]
-    train, evaluation = divide(records, config, seed)
-    windows: TrainingWindows | MixedWindows
-    if sets := config.training_sets():
-        windows = _mixed(sets, config, model_config, seed)
-        counts: Any = [_counted([entry.record for entry in part.cache.entries]) for part in windows.sets]
+    train, evaluation = divide([entry.record for entry in TrackCache(folder).entries], config, seed)
+    if config.sets:
+        sets = config.training_sets()
+        caches = [_cache_of(part, config) for part in sets]
+        _check_left_out(sets, config)
     else:
-        windows = _training(folder, train, config, model_config, seed)
-        counts = _counted(train)
+        sets, caches = [SetConfig(str(folder), balance=config.balance)], [TrackCache(folder, train)]
+    parts = [
+        _training(part, cache, config, model_config, seed + number)
+        for number, (part, cache) in enumerate(zip(sets, caches, strict=True))
+    ]
+    shares = [part.share for part in sets]
+    windows = MixedWindows(parts, shares, seed, config.windows or 0) if len(parts) > 1 else parts[0]
     evaluation_windows, window_records = _evaluation(folder, evaluation, config, model_config, seed)
+    counts = [_counted([entry.record for entry in cache.entries]) for cache in caches]
     facts = {
         "cache": str(folder),
         "training_windows_per_epoch": len(windows),
         "evaluation_windows": len(evaluation_windows),
         "evaluation": "recorded clips" if window_records else "held-out people, forged on the fly",
-        "training_clips": counts,
+        "training_clips": counts if config.sets else counts[0],
         "evaluation_clips": _counted(evaluation),
     }
     collate = WindowCollator(processor, sync=model_config.sync_head)
     return RunData(windows, evaluation_windows, collate, window_records, facts)
 
 
-def _training(
-    folder: Path, records: list[ClipRecord], config: DataConfig, model_config: Any, seed: int, **changes: Any
-) -> TrainingWindows:
-    """Training windows of one set; `changes` are fields of `SetConfig` that differ from the run's."""
-    steps = changes.pop("window_steps", None) or config.window_steps or model_config.num_frames
-    options = WindowOptions(steps=steps, min_steps=min(steps, changes.pop("min_steps", WindowOptions().min_steps)))
-    return TrainingWindows(TrackCache(folder, records), options, _training_options(config, seed, **changes))
+def _cache_of(part: SetConfig, config: DataConfig) -> TrackCache:
+    """The clips of one training set."""
+    left_out = set(part.leave_out)
+
+    def belongs(record: ClipRecord) -> bool:
+        return part.split in ("", record.split) and not left_out & {record.generator, *record.identities}
+
+    try:
+        return TrackCache(config.folder(part.cache), keep=belongs)
+    except ValueError as error:
+        raise ValueError(f"data.sets, split {part.split!r} without {part.leave_out}: {error}") from error
 
 
-def _mixed(sets: Sequence[SetConfig], config: DataConfig, model_config: Any, seed: int) -> MixedWindows:
-    """Training windows of several sets."""
-    parts = []
-    for number, part in enumerate(sets):
-        folder = config.folder(part.cache)
-        records = [e.record for e in TrackCache(folder).entries if _belongs(e.record, part)]
-        if not records:
-            raise ValueError(f"data.sets must hold clips, but {folder} has none with split {part.split!r}.")
-        changes = {name: getattr(part, name) for name in ("min_steps", "window_steps", "balance", "recorded_share")}
-        changes["streams"] = part.streams or config.streams
-        parts.append(_training(folder, records, config, model_config, seed + number, **changes))
-    return MixedWindows(parts, [part.share for part in sets], seed, config.windows or 0)
+def _check_left_out(sets: Sequence[SetConfig], config: DataConfig) -> None:
+    """Refuse a name to leave out that no set knows: misspelt, it would let in what must stay out."""
+    wanted = {name for part in sets for name in part.leave_out}
+    if not wanted:
+        return
+    records = [entry.record for part in sets for entry in TrackCache(config.folder(part.cache)).entries]
+    unknown = wanted - {name for record in records for name in (record.generator, *record.identities)}
+    if unknown:
+        raise ValueError(f"data.sets: leave_out must name generators or identities, but no set has {sorted(unknown)}.")
 
 
-def _belongs(record: ClipRecord, part: SetConfig) -> bool:
-    left_out = {record.generator, *record.identities} & set(part.leave_out)
-    return (not part.split or record.split == part.split) and not left_out
+def _training(part: SetConfig, cache: TrackCache, config: DataConfig, model_config: Any, seed: int) -> TrainingWindows:
+    """Training windows of one set."""
+    steps = part.window_steps or config.window_steps or model_config.num_frames
+    training = TrainingOptions(
+        seed=seed,
+        windows=config.windows,
+        fake_share=config.fake_share,
+        paired=config.paired,
+        recorded_share=part.recorded_share,
+        balance=part.balance,
+        mix=_mix(config, part.streams),
+        augmentation=AugmentOptions() if config.augment else NO_AUGMENTATION,
+    )
+    return TrainingWindows(cache, WindowOptions(steps=steps, min_steps=min(steps, part.min_steps)), training)
 
 
 def divide(records: Sequence[ClipRecord], config: DataConfig, seed: int) -> tuple[list[ClipRecord], list[ClipRecord]]:
@@ -126,25 +143,6 @@ def divide(records: Sequence[ClipRecord], config: DataConfig, seed: int) -> tupl
     return train, evaluation
 
 
-def _training_options(
-    config: DataConfig,
-    seed: int,
-    balance: str = "",
-    recorded_share: float = 0.0,
-    streams: dict[str, float] | None = None,
-) -> TrainingOptions:
-    return TrainingOptions(
-        seed=seed,
-        windows=config.windows,
-        fake_share=config.fake_share,
-        paired=config.paired,
-        recorded_share=recorded_share,
-        balance=balance or config.balance,
-        mix=_mix(config, streams),
-        augmentation=AugmentOptions() if config.augment else _no_augmentation(),
-    )
-
-
 def _mix(config: DataConfig, streams: dict[str, float] | None = None) -> Mix:
     chosen: dict[str, Any] = {
         "streams": streams or config.streams,
@@ -152,10 +150,6 @@ def _mix(config: DataConfig, streams: dict[str, float] | None = None) -> Mix:
         "audio": config.voice_kinds,
     }
     return Mix(**{name: weights for name, weights in chosen.items() if weights})
-
-
-def _no_augmentation() -> AugmentOptions:
-    return AugmentOptions(**{field.name: 0.0 for field in fields(AugmentOptions)})
 
 
 def _evaluation(
@@ -169,7 +163,7 @@ def _evaluation(
         return windows, [entry.record for entry, _ in windows.index]
     forged = TrainingOptions(
         seed=seed + _EVALUATION_SEED, windows=config.eval_windows, fake_share=0.5, balance="none",
-        mix=_mix(config), augmentation=_no_augmentation(),
+        mix=_mix(config), augmentation=NO_AUGMENTATION,
     )  # fmt: skip
     return TrainingWindows(cache, WindowOptions(steps=steps), forged), None
 
