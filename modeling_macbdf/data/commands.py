@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from .cache import CacheSettings, write_atomic
 from .cache_reader import TrackCache
 from .inspection import contact_sheet, inspect_dataset, pseudofake_sheet
-from .preprocess import parse_shard, preprocess
+from .preprocess import preprocess
 from .records import ClipRecord, Problem
 from .registry import READERS, read_dataset
+from .sharding import launched_shard, parse_shard
 
 SHOWN = 12  # lines of a list that the words show
 
@@ -39,7 +41,10 @@ def add_preprocess_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = CacheSettings()
     parser.add_argument("--out", required=True, type=Path, help="cache folder; an unfinished one is continued")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="worker processes (default: 1)")
-    parser.add_argument("--shard", default="0/1", metavar="I/N", help="this machine's share (default: 0/1)")
+    parser.add_argument(
+        "--shard", default="0/1", metavar="I/N",
+        help="this machine's share (default: 0/1); the processes of `accelerate launch` divide it among themselves",
+    )  # fmt: skip
     parser.add_argument(
         "--cache-rate", type=float, default=defaults.cache_rate_hz, metavar="HZ",
         help=f"stored crops a second, 5, 15, 25, ... (default: {defaults.cache_rate_hz:g})",
@@ -88,12 +93,13 @@ def read_from_arguments(arguments: argparse.Namespace) -> tuple[list[ClipRecord]
 
 
 def run_preprocess(arguments: argparse.Namespace, progress: bool = True) -> dict[str, Any]:
-    """`macbdf preprocess`: the cache's summary, with the list's own problems."""
+    """`macbdf preprocess`: the cache's summary so far, with this process's share and the list's own problems."""
     records, problems = read_from_arguments(arguments)
     settings = CacheSettings(cache_rate_hz=arguments.cache_rate, jpeg_quality=arguments.jpeg_quality)
-    shard = parse_shard(arguments.shard)
-    summary = preprocess(records, arguments.out, settings, arguments.processes, shard, progress)
-    return summary | {"problems": [problem.to_dict() for problem in problems]}
+    shard = launched_shard(parse_shard(arguments.shard), os.environ)
+    shown = progress and os.environ.get("LOCAL_RANK", "0") == "0"
+    summary = preprocess(records, arguments.out, settings, arguments.processes, shard, shown)
+    return {"shard": f"{shard[0]}/{shard[1]}"} | summary | {"problems": [problem.to_dict() for problem in problems]}
 
 
 def run_inspect(arguments: argparse.Namespace) -> dict[str, Any]:

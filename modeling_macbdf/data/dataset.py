@@ -5,7 +5,6 @@ Everything random about item i of epoch e follows from (seed, e, i): the number 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,13 +13,13 @@ import torch
 from torch.utils.data import Dataset
 
 from .augmentation import AugmentOptions, augment
+from .balance import BALANCES, track_weights
 from .cache_reader import TrackCache, TrackEntry
 from .clips import Clip, Labelled
 from .pseudofakes import Mix
 from .records import ClipRecord
 from .windows import label_window, window_starts
 
-BALANCES = ("none", "source", "identity", "label_source")
 DONOR_TRIES = 8
 
 
@@ -277,57 +276,3 @@ def _by_match(fakes: Sequence[TrackEntry]) -> dict[tuple[str, str], list[TrackEn
         for key in _matches(entry.record):
             groups.setdefault(key, []).append(entry)
     return groups
-
-
-class MixedWindows(Dataset[WindowItem]):
-    """Training windows of several sets, each with its share of the draws.
-
-    Args:
-        sets: the sets; all paired, or none.
-        shares: weight of each, positive.
-        seed: of the choice among them.
-        windows: items an epoch.
-
-    Raises:
-        ValueError: no set, or as many shares as sets are not given, or one is not positive.
-    """
-
-    def __init__(self, sets: Sequence[TrainingWindows], shares: Sequence[float], seed: int, windows: int) -> None:
-        if not sets or len(sets) != len(shares) or min(shares) <= 0:
-            raise ValueError(f"shares must be one positive number for each of {len(sets)} sets, but got {shares}")
-        self.sets, self.seed, self.windows = list(sets), seed, windows
-        self._shares = np.asarray(shares, float) / sum(shares)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, also in workers that are running."""
-        for part in self.sets:
-            part.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return self.windows
-
-    def __getitem__(self, index: int) -> WindowItem:
-        first = self.sets[0]
-        draw = index // 2 if first.training.paired else index  # both halves of a pair come from one set
-        rng = np.random.default_rng([self.seed, first.epoch, draw, len(self.sets)])
-        return self.sets[int(rng.choice(len(self.sets), p=self._shares))][index]
-
-
-def _group(record: ClipRecord, balance: str) -> tuple[object, ...]:
-    if balance == "identity":
-        return record.identities[:1]
-    return (record.source or record.generator,) if balance == "source" else (record.label, record.source)
-
-
-def track_weights(records: Sequence[ClipRecord], balance: str) -> np.ndarray | None:
-    """(N,) probabilities that give every group the same total; None for "none"."""
-    if balance == "none":
-        return None
-    groups = [_group(record, balance) for record in records]
-    count = Counter(groups)
-    weights = np.array([1 / count[group] for group in groups])
-    if balance == "label_source":
-        labels = np.array([str(record.label) for record in records])
-        for label in set(labels):
-            weights[labels == label] /= weights[labels == label].sum()
-    return weights / weights.sum()

@@ -2,8 +2,9 @@
 
     macbdf preprocess --dataset manifest --root index.csv --columns path=file label=label --out cache
 
-Several machines share the work with `--shard i/n`; each writes its own shards into the same folder. A run that was
-broken off goes on where it stopped. Detector, tracker and decoder are those of `macbdf detect`.
+Several machines share the work with `--shard i/n`, and the processes of `accelerate launch` or `torchrun` share it by
+themselves; each writes its own shards into the same folder. A run that was broken off goes on where it stopped.
+Detector, tracker and decoder are those of `macbdf detect`.
 """
 
 from __future__ import annotations
@@ -219,18 +220,6 @@ class _ShardWriter:
             self._next, self._rows, self._outcomes, self._bytes = self._next + 1, [], [], 0
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """`i/n` with 0 <= i < n.
-
-    Raises:
-        ValueError: the text has another form.
-    """
-    first, _, second = text.partition("/")
-    if not (first.isdigit() and second.isdigit() and int(first) < int(second)):
-        raise ValueError(f"shard must read i/n with 0 <= i < n, but got {text!r}")
-    return int(first), int(second)
-
-
 def unfinished(records: Iterable[ClipRecord], folder: Path, shard: tuple[int, int]) -> list[ClipRecord]:
     """The records of this shard that the cache does not hold yet, each file once."""
     done = {outcome.key for outcome in read_outcomes(folder) if outcome.status not in TRY_AGAIN}
@@ -275,9 +264,17 @@ def preprocess(
             writer.add(result)
     finally:
         writer.flush()  # what is finished is kept, also on Ctrl-C
-    outcomes = read_outcomes(folder)
-    summary = summarize(outcomes)
-    write_atomic(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False).encode())
+    return _write_summary(folder)
+
+
+def _write_summary(folder: Path) -> dict[str, Any]:
+    """The summary of the cache; written again if another process finished in the meantime."""
+    outcomes: list[Outcome] = []
+    summary: dict[str, Any] = {}
+    while not summary or read_outcomes(folder) != outcomes:
+        outcomes = read_outcomes(folder)
+        summary = summarize(outcomes)
+        write_atomic(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False).encode())
     return summary
 
 

@@ -12,7 +12,8 @@ from ..data.augmentation import NO_AUGMENTATION, AugmentOptions
 from ..data.cache import CacheSettings
 from ..data.cache_reader import TrackCache
 from ..data.collate import WindowCollator
-from ..data.dataset import EvaluationWindows, MixedWindows, TrainingOptions, TrainingWindows, WindowOptions
+from ..data.dataset import EvaluationWindows, TrainingOptions, TrainingWindows, WindowOptions
+from ..data.mixed import MixedWindows
 from ..data.preprocess import preprocess
 from ..data.pseudofakes import Mix
 from ..data.records import ClipRecord

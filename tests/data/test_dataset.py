@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from modeling_macbdf.data.augmentation import NO_AUGMENTATION
+from modeling_macbdf.data.balance import track_weights
 from modeling_macbdf.data.cache_reader import TrackCache
 from modeling_macbdf.data.clips import IGNORE
 from modeling_macbdf.data.collate import WindowCollator
@@ -15,7 +16,6 @@ from modeling_macbdf.data.dataset import (
     TrainingOptions,
     TrainingWindows,
     WindowOptions,
-    track_weights,
 )
 from modeling_macbdf.data.pseudofakes import Mix
 from modeling_macbdf.data.records import ClipRecord, real_record

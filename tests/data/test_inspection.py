@@ -2,10 +2,12 @@ import argparse
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from modeling_macbdf.data import commands
+from modeling_macbdf.data.cache import shard_files
 from modeling_macbdf.data.inspection import inspect_dataset, waveform_picture
 from modeling_macbdf.data.pseudofakes import KINDS
 from modeling_macbdf.data.records import ClipRecord, Problem, real_record
@@ -61,6 +63,39 @@ def test_preprocess_from_the_command_line(listed, tmp_path):
     assert summary["by_status"] == {"no_face": 1, "not_media": 1}
     assert [problem["row"] for problem in summary["problems"]] == [4, 5]
     assert "no_face" in commands.as_text(summary)
+
+
+def test_processes_of_a_launcher_share_the_work_and_give_what_one_gives(listed, tmp_path, monkeypatch):
+    def run(out, rank, world, *words):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", str(world))
+        arguments = parse(
+            commands.add_preprocess_arguments, "--dataset", "manifest", "--root", listed, "--out", out,
+            "--cache-rate", "5", "--columns", "path=file", "label=label", *words,
+        )  # fmt: skip
+        return commands.run_preprocess(arguments, progress=False)
+
+    for name in ("c", "d", "e"):
+        (tmp_path / f"{name}.mp4").write_text("no media")
+        with listed.open("a") as handle:
+            handle.write(f"{name}.mp4,fake,swap,p\n")
+    one = run(tmp_path / "one", 0, 1)
+    parts = [run(tmp_path / "two", rank, 2) for rank in (0, 1)]
+    assert [part["shard"] for part in parts] == ["0/2", "1/2"]
+    assert 0 < parts[0]["clips"] < 5 == one["clips"] == parts[1]["clips"]
+    assert parts[1]["by_status"] == one["by_status"]
+    tables = [
+        sorted((row["key"], row["audio"]) for path in shard_files(tmp_path / name) for row in _rows(path))
+        for name in ("one", "two")
+    ]
+    assert tables[0] == tables[1] and len(tables[0]) == 1
+    assert run(tmp_path / "three", 1, 2, "--shard", "1/2")["shard"] == "3/4", "machines of several processes each"
+    with pytest.raises(ValueError, match="shard must read"):
+        run(tmp_path / "four", 2, 2)
+
+
+def _rows(path):
+    return pq.read_table(path).to_pylist()
 
 
 def test_options_of_another_reader_are_refused(tmp_path):

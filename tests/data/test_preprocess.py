@@ -18,8 +18,9 @@ from modeling_macbdf.data.cache import (
 )
 from modeling_macbdf.data.cache_reader import TrackCache, covered_steps
 from modeling_macbdf.data.dataset import TrainingOptions, TrainingWindows, WindowOptions
-from modeling_macbdf.data.preprocess import parse_shard, preprocess
+from modeling_macbdf.data.preprocess import preprocess
 from modeling_macbdf.data.records import real_record
+from modeling_macbdf.data.sharding import parse_shard
 from modeling_macbdf.media.audio import Audio, read_audio
 from modeling_macbdf.media.decode import iter_frames
 from modeling_macbdf.media.faces import CenterFaceDetector
