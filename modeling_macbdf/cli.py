@@ -5,7 +5,13 @@ import glob
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .inference import Detector
+    from .verdicts import FileResult
 
 EXIT_OK, EXIT_SOME_NOT_SCORED, EXIT_USAGE = 0, 1, 2
 
@@ -46,6 +52,7 @@ def _detect_arguments(detect: argparse.ArgumentParser) -> None:
     detect.add_argument("paths", nargs="+", metavar="PATH", help="file, folder (taken whole) or quoted glob")
     detect.add_argument("--json", type=Path, metavar="OUT", help="write the full report as JSON")
     detect.add_argument("--csv", type=Path, metavar="OUT", help="write one row a file as CSV")
+    detect.add_argument("--html", type=Path, metavar="OUT", help="write a report with pictures as one HTML file")
     detect.add_argument("--model", metavar="DIR_OR_REPO", help="default: the weights that the project ships")
     detect.add_argument("--revision", help="of a Hub repository: branch, tag or commit")
     detect.add_argument("--trust-remote-code", action="store_true", help="run the model code of a Hub repository")
@@ -65,9 +72,10 @@ def _without_loading_bars() -> None:
 def _detect(arguments: argparse.Namespace) -> int:
     from . import report
     from .inference import Detector
+    from .provenance import read_provenance
 
     _without_loading_bars()
-    for out in (arguments.json, arguments.csv):
+    for out in (arguments.json, arguments.csv, arguments.html):
         if out is not None and not out.resolve().parent.is_dir():
             raise ValueError(f"the report's folder must exist, but {out.resolve().parent} does not")
     paths = expand_paths(arguments.paths)
@@ -79,17 +87,42 @@ def _detect(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         max_duration_s=60.0 * arguments.max_minutes,
     )
+    judge, write_page = _with_page(detector, arguments) if arguments.html else (detector.detect, None)
     results = []
     for path in _progress(paths):
-        results.append(detector.detect(path))
+        results.append(replace(judge(path), provenance=read_provenance(path)))
         print(report.as_text(results[-1]), flush=True)
     if len(results) > 1:
         print(report.summary_text(results))
+    if write_page:
+        write_page()
     if arguments.json:
-        report.write_atomically(arguments.json, report.dump_json(report.as_json(results, detector.model_info)))
+        document = report.as_json(results, detector.model_info, report.run_facts(detector))
+        report.write_atomically(arguments.json, report.dump_json(document))
     if arguments.csv:
         report.write_atomically(arguments.csv, report.as_csv(results))
     return EXIT_OK if all(result.scored for result in results) else EXIT_SOME_NOT_SCORED
+
+
+def _with_page(
+    detector: "Detector", arguments: argparse.Namespace
+) -> tuple[Callable[[str], "FileResult"], Callable[[], None]]:
+    """A judge that keeps the evidence for the HTML page, and what writes the page in the end."""
+    from . import report
+    from .evidence.card_facts import read_card
+    from .evidence.collect import judge_with_evidence
+    from .evidence.page import HtmlReport
+    from .inference import shipped_model
+    from .provenance import read_provenance
+
+    page = HtmlReport(detector, read_card(arguments.model or shipped_model(), arguments.revision))
+
+    def judge(path: str) -> "FileResult":
+        result, evidence = judge_with_evidence(detector, path)
+        page.add(path, replace(result, provenance=read_provenance(path)), evidence)
+        return result
+
+    return judge, lambda: report.write_atomically(arguments.html, page.render())
 
 
 def expand_paths(patterns: Sequence[str]) -> list[str]:

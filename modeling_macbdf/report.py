@@ -5,26 +5,75 @@ import dataclasses
 import io
 import json
 import os
+import platform
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .provenance import in_words
 from .verdicts import FileResult
 
 SCHEMA_VERSION = 1
-CSV_COLUMNS = ("path", "status", "verdict", "p_fake", "p_fake_video", "p_fake_audio", "duration_s", "reason", "sha256")
+CSV_COLUMNS = (
+    "path",
+    "status",
+    "verdict",
+    "p_fake",
+    "p_fake_video",
+    "p_fake_audio",
+    "in_sync",
+    "duration_s",
+    "reason",
+    "sha256",
+)
+_VERSIONS_OF = ("macb-df", "torch", "transformers", "numpy", "av", "onnxruntime")
 
 
-def as_json(results: Sequence[FileResult], model: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole report as one JSON-ready mapping; `model` holds its "id" and "revision"."""
+def as_json(
+    results: Sequence[FileResult], model: Mapping[str, Any], run: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The whole report as one JSON-ready mapping.
+
+    Args:
+        results: the files.
+        model: its "id" and "revision".
+        run: what `run_facts` says.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "model": dict(model),
+        "run": None if run is None else dict(run),
         "files": [dataclasses.asdict(result) for result in results],
         "summary": summary(results),
     }
+
+
+def run_facts(detector: Any) -> dict[str, Any]:
+    """When, with which versions and with which settings a `Detector` judged."""
+    settings = {
+        "device": str(detector.model.device),
+        "batch_size": detector.scorer.batch_size,
+        "max_duration_s": float(detector.limits.max_duration_s),
+        "steps_per_s": float(detector.config.frame_rate_hz),
+        "window_steps": detector.config.num_frames,
+        "crop_px": detector.tracking.crop_size,
+        "detect_every_steps": detector.tracking.detect_every,
+        "real_below": detector.calibration["real_below"],
+        "fake_above": detector.calibration["fake_above"],
+    }
+    versions = {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONS_OF}}
+    return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions, "settings": settings}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def as_csv(results: Sequence[FileResult]) -> str:
@@ -64,6 +113,8 @@ def as_text(result: FileResult) -> str:
         f"  face {face.track}: {face.start_s:.1f}-{face.end_s:.1f} s, {face.p_fake:.0%}" for face in result.faces[1:]
     ]
     lines += [f"  note: {note}" for note in ([result.reason] if result.reason else []) + list(result.warnings)]
+    if result.provenance is not None and result.provenance.state in ("valid", "invalid"):
+        lines.append(f"  {in_words(result.provenance)}")
     return "\n".join(lines)
 
 

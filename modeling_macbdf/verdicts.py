@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from .provenance import Provenance
+
 
 class Verdict(StrEnum):
     """The answer for one file. A file that could not be judged has none."""
@@ -71,7 +73,7 @@ class FileResult:
     """Everything that is said about one file. `p_fake` and `verdict` are None when nothing was scored.
 
     `in_sync` is the share of the steps in which the sync head, where the model has one, finds lips and voice in step.
-    It is no probability and no part of `p_fake`: dubbed and lagged video is real.
+    It is no probability and no part of `p_fake`: dubbed and lagged video is real. Nor are the content credentials.
     """
 
     path: str
@@ -87,6 +89,7 @@ class FileResult:
     faces: tuple[FaceResult, ...] = ()
     timeline: tuple[Segment, ...] = ()
     warnings: tuple[str, ...] = ()
+    provenance: Provenance | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property

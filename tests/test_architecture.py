@@ -21,7 +21,18 @@ H_THIRD_PARTY = {"torch", "numpy", "transformers", "huggingface_hub"}
 # Each may import itself and what stands in a later line.
 LAYERS = (
     ("train_accelerate", "__main__", "cli", "demo"),
-    ("training", "evaluation", "inference", "scoring", "sources", "report", "verdicts", "windows", "evidence"),
+    (
+        "training",
+        "evaluation",
+        "inference",
+        "scoring",
+        "sources",
+        "report",
+        "verdicts",
+        "windows",
+        "evidence",
+        "provenance",
+    ),
     ("data", "media", "optim", "H"),
 )
 # Of ours, these import nothing outside themselves.
