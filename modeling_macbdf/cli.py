@@ -251,6 +251,35 @@ def _card(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _push_arguments(parser: argparse.ArgumentParser) -> None:
+    from .hub.commands import add_push_arguments
+
+    add_push_arguments(parser)
+    parser.set_defaults(run=_push)
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from .hub.commands import run_push
+
+    _without_loading_bars()
+    print(run_push(arguments))
+    return EXIT_OK
+
+
+def _push_space_arguments(parser: argparse.ArgumentParser) -> None:
+    from .hub.commands import add_push_space_arguments
+
+    add_push_space_arguments(parser)
+    parser.set_defaults(run=_push_space)
+
+
+def _push_space(arguments: argparse.Namespace) -> int:
+    from .hub.commands import run_push_space
+
+    print(run_push_space(arguments))
+    return EXIT_OK
+
+
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "detect": ("judge files, folders and globs", _detect_arguments),
     "make-clip": ("render a small talking-face clip (public-domain portrait, made voice)", _make_clip_arguments),
@@ -259,4 +288,6 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "evaluate": ("score a dataset: metrics, intervals, coverage", _evaluate_arguments),
     "calibrate": ("fit the probabilities and thresholds of a model", _calibrate_arguments),
     "card": ("write a model card from evaluations", _card_arguments),
+    "push": ("send a model to the Hugging Face Hub, with all that makes it work there", _push_arguments),
+    "push-space": ("send the demo to the Hub as a Space", _push_space_arguments),
 }

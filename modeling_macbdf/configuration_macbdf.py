@@ -276,6 +276,9 @@ class MACBDFConfig(PreTrainedConfig):
         if self.id2label is None and kwargs.get("num_labels") is None:
             # The default two-label map of transformers is not saved: say what 0 and 1 mean.
             self.id2label, self.label2id = {0: "real", 1: "fake"}, {"real": 0, "fake": 1}
+        if __package__ == "modeling_macbdf":
+            # The installed package has its own pipeline: nobody need trust the code of the one in the repository.
+            kwargs.pop("custom_pipelines", None)
         super().__post_init__(**kwargs)
         self.auto_map = dict(AUTO_MAP)
 

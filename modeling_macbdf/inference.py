@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModel, AutoProcessor
 
 from . import verdicts
+from .checkpoint import UntrainedModelError, load_checkpoint
 from .media.container import DecodeLimits
 from .media.decode import Frame
 from .media.faces import CenterFaceDetector, FaceDetector
@@ -30,10 +30,6 @@ MIN_STEPS = 4  # steps (0.8 s at 5 Hz): a face that is seen for less is not judg
 _SHIPPED = ("macb-df-small", "macb-df-tiny")  # the first one that has weights is the default
 
 
-class UntrainedModelError(ValueError):
-    """The checkpoint has no calibration or lacks weights: a score from it would mean nothing."""
-
-
 def shipped_model() -> Path:
     """The folder of the weights that come with the project.
 
@@ -42,9 +38,9 @@ def shipped_model() -> Path:
     """
     package = Path(__file__).resolve().parent
     for root in (package / "hub_configs", package.parent / "hub_configs"):
-        for name in _SHIPPED:
-            if (root / name / "model.safetensors").is_file():
-                return root / name
+        for folder in [*(root / name for name in _SHIPPED), *sorted(root.glob("*/"))]:
+            if (folder / "model.safetensors").is_file():
+                return folder
     raise ValueError("no shipped weights were found beside the package; name a folder or a Hub repository as model")
 
 
@@ -149,10 +145,7 @@ class Detector:
         """
         name = os.fspath(model or shipped_model())
         source = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
-        loaded, info = AutoModel.from_pretrained(name, use_safetensors=True, output_loading_info=True, **source)
-        if info["missing_keys"]:
-            raise UntrainedModelError(f"{name} lacks the weights {', '.join(sorted(info['missing_keys']))}")
-        processor = AutoProcessor.from_pretrained(name, **source)
+        loaded, processor = load_checkpoint(name, **source)
         commit = getattr(loaded.config, "_commit_hash", None)
         model_info = {"id": Path(name).resolve().name if Path(name).is_dir() else name, "revision": commit or revision}
         return cls(loaded, processor, model_info=model_info, **options)

@@ -4,7 +4,6 @@ Needs the extra `provenance` (c2pa-python). Nothing is fetched: remote manifests
 list of trusted signers is used: a valid signature says that the file is as its signer left it, not who that is.
 """
 
-import importlib.util
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,10 +36,9 @@ class Provenance:
 
 def read_provenance(path: str | os.PathLike[str]) -> Provenance | None:
     """The credentials inside a file; None without c2pa-python. What cannot be read is "unreadable", no exception."""
-    if importlib.util.find_spec("c2pa") is None:
+    c2pa = _c2pa()
+    if c2pa is None:
         return None
-    import c2pa
-
     if not os.path.isfile(path):
         return Provenance("unreadable", problems=("there is no such file",))
     try:
@@ -53,10 +51,17 @@ def read_provenance(path: str | os.PathLike[str]) -> Provenance | None:
         return Provenance("unreadable", problems=(str(error),))
 
 
+def _c2pa() -> Any:
+    try:  # the copy of this file on the Hub must load without it
+        import c2pa
+    except ImportError:
+        return None
+    return c2pa
+
+
 @lru_cache(maxsize=1)
 def _context() -> Any:
-    import c2pa
-
+    c2pa = _c2pa()
     return c2pa.Context(c2pa.Settings.from_dict(_OFFLINE))
 
 

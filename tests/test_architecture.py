@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoProcessor
 from transformers.dynamic_module_utils import get_relative_import_files
 
 import modeling_macbdf
+from modeling_macbdf.hub.flatten import flat_files
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "modeling_macbdf"
@@ -21,18 +22,9 @@ H_THIRD_PARTY = {"torch", "numpy", "transformers", "huggingface_hub"}
 # Each may import itself and what stands in a later line.
 LAYERS = (
     ("train_accelerate", "__main__", "cli", "demo"),
-    (
-        "training",
-        "evaluation",
-        "inference",
-        "scoring",
-        "sources",
-        "report",
-        "verdicts",
-        "windows",
-        "evidence",
-        "provenance",
-    ),
+    ("training", "hub"),
+    ("pipeline", "evaluation", "inference", "report", "evidence"),
+    ("scoring", "sources", "verdicts", "windows", "provenance"),
     ("data", "media", "optim", "H"),
 )
 # Of ours, these import nothing outside themselves.
@@ -105,6 +97,35 @@ def test_the_loader_finds_every_file_that_the_model_needs():
     roots = ("modeling_macbdf", "processing_macbdf")
     found = {Path(file).stem for root in roots for file in get_relative_import_files(PACKAGE / f"{root}.py")}
     assert found | set(roots) == H_FILES
+
+
+def hard_imports(tree: ast.AST) -> set[str]:
+    """Top-level names that a file imports outside `try`: what the Hub's loader asks of a user."""
+    if isinstance(tree, ast.Try):
+        return set()
+    found = {alias.name.split(".")[0] for alias in tree.names} if isinstance(tree, ast.Import) else set()
+    if isinstance(tree, ast.ImportFrom) and not tree.level:
+        found = {tree.module.split(".")[0]}
+    return found.union(*(hard_imports(child) for child in ast.iter_child_nodes(tree)))
+
+
+def test_the_pipeline_goes_to_the_hub_as_flat_files_that_need_three_libraries(tmp_path):
+    """They are the package's own files, so this says what `inference.py` and `media/` may import outside `try`."""
+    files = flat_files("pipeline")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        foreign = hard_imports(ast.parse(text)) - sys.stdlib_module_names
+        assert foreign <= H_THIRD_PARTY, name
+    found = {Path(file).name for file in get_relative_import_files(tmp_path / "pipeline.py")}
+    assert found | {"pipeline.py"} == set(files)
+
+
+def test_flat_files_differ_from_the_package_in_their_relative_imports_alone():
+    flat, own = flat_files("pipeline")["inference.py"], (PACKAGE / "inference.py").read_text()
+    pairs = zip(flat.splitlines(), own.splitlines(), strict=True)
+    changed = [line for other, line in pairs if other != line]
+    assert changed
+    assert all(line.startswith("from .") for line in changed)
 
 
 @pytest.fixture(scope="module")

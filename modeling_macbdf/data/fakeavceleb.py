@@ -68,6 +68,7 @@ def read_fakeavceleb(root: str | Path) -> Found:
             source="FakeAVCeleb",
             identities=_people(row),
             language="en",
+            group=", ".join(str(row[name]) for name in ("race", "gender") if row.get(name)),
             row=number,
             dataset="fakeavceleb",
         )

@@ -50,6 +50,7 @@ class ClipRecord:
         row: line or index in the dataset's own list, for messages.
         audio_path: sound kept in a file of its own; None = in `path`.
         dataset: the reader's name.
+        group: of people, as the dataset tells them apart ("African, women"); for errors by group.
 
     Raises:
         ValueError: a label or a segment is out of range, or the labels contradict one another.
@@ -70,6 +71,7 @@ class ClipRecord:
     row: int | None = None
     audio_path: str | None = None
     dataset: str = ""
+    group: str = ""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -140,8 +142,11 @@ def to_dataset(records: Iterable[ClipRecord]) -> Any:
 
     Unknown labels are null. Needs the extra `train` (`pip install macb-df[train]`).
     """
-    from datasets import Dataset, Features, List, Value  # heavy: imported only where used
-
+    try:
+        from datasets import Dataset, Features, List, Value  # heavy: imported only where used
+    except ImportError as error:
+        message = 'datasets is not installed. It comes with an extra: pip install "macb-df[train]"'
+        raise ImportError(message) from error
     text, number = Value("string"), Value("int64")
     kinds: dict[str, Any] = {f.name: text for f in dataclasses.fields(ClipRecord)}
     kinds |= dict.fromkeys((*LABEL_FIELDS, "row"), number)

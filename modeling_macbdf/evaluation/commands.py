@@ -18,6 +18,7 @@ from ..report import dump_json, write_atomically
 from .calibration import IDENTITY, calibrate
 from .card import model_card
 from .evaluate import evaluate, score_records
+from .groups import by_group
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,13 +115,27 @@ def run_calibrate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_card(arguments: argparse.Namespace) -> Path:
-    """Writes the model card from the model's config and the evaluations; returns its path."""
-    evaluations = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.evaluation]
+    """Writes the model card from the model's config and the evaluations; returns its path.
+
+    The evaluations are left in the model's folder `results/`, without the scores of single clips and their paths.
+    """
+    evaluations = [_shareable(json.loads(path.read_text(encoding="utf-8"))) for path in arguments.evaluation]
     training = json.loads(arguments.training.read_text(encoding="utf-8")) if arguments.training else {}
+    results = arguments.model / "results"
+    results.mkdir(exist_ok=True)
+    for path, evaluation in zip(arguments.evaluation, evaluations, strict=True):
+        write_atomically(results / path.name, dump_json(evaluation))
     config = AutoConfig.from_pretrained(arguments.model)
     path = arguments.model / "README.md"
     write_atomically(path, model_card(arguments.model.name, config, evaluations, training))
     return path
+
+
+def _shareable(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The evaluation without what names single clips; errors by group in their place."""
+    kept = {name: value for name, value in evaluation.items() if name != "scores"}
+    kept["dataset"] = {name: value for name, value in kept["dataset"].items() if name != "problems"}
+    return kept if "by_group" in kept else kept | {"by_group": by_group(evaluation.get("scores", []))}
 
 
 def evaluation_text(result: dict[str, Any]) -> str:

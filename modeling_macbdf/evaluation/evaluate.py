@@ -43,6 +43,8 @@ def _row(record: ClipRecord, result: FileResult) -> dict[str, Any]:
         "verdict": None if result.verdict is None else str(result.verdict),
         "generator": record.generator,
         "source": record.source,
+        "language": record.language,
+        "group": record.group,
         "identity": "|".join(sorted(record.identities)) or record.path,
         "pair": record.pair,
     }

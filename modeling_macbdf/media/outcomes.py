@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 # First bytes of containers that we know: with them, a file that cannot be read is damaged rather than "no media".
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
@@ -122,8 +123,7 @@ def ffmpeg_errors(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
         path (`str` or `PathLike`): The file that is read.
         doing (`str`): What was being done, for the reason, such as "opening it".
     """
-    import av  # only here: this module is imported by code that decodes nothing
-
+    av = _av()  # only here: this module is imported by code that decodes nothing
     try:
         yield
     except MediaError:
@@ -133,9 +133,16 @@ def ffmpeg_errors(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
         raise MediaError(status, f"{doing} failed: {_words(error)}", path) from error
 
 
-def _status_of(error: BaseException, path: str | os.PathLike[str]) -> Status:
-    from av import error as av_error
+def _av() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise missing_extra("av (PyAV)", "media") from error
+    return av
 
+
+def _status_of(error: BaseException, path: str | os.PathLike[str]) -> Status:
+    av_error = _av().error
     if isinstance(error, MemoryError):
         return Status.too_large
     if isinstance(error, FileNotFoundError):

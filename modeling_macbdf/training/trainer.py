@@ -9,6 +9,7 @@ from accelerate.data_loader import BatchSamplerShard
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 from transformers import Trainer
+from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
 from ..optim import Cut, FeatureSpaceGradients, ObjectiveGradients
@@ -16,6 +17,7 @@ from .arguments import MACBDFTrainingArguments
 from .batches import mean_loss_counts, share_batches
 from .callbacks import ConflictCallback, EpochCallback
 from .conflict_log import ConflictLog, columns, fusion_row, report_row
+from .publishing import private_by_default, push_model
 from .support import broadcast_buffers, check_arguments, check_backend, check_model, mean_row
 
 logger = logging.get_logger(__name__)
@@ -138,6 +140,38 @@ class MACBDFTrainer(Trainer):
         super()._save(output_dir, state_dict)
         if self._processor is not None:
             self._processor.save_pretrained(output_dir or str(self.args.output_dir))
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Makes the repository; it is private unless `hub_private_repo=False` or `private=False` says otherwise."""
+        super().init_hf_repo(token, private_by_default(private, self.args))
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Saves the model and sends the folder that `macbdf push` sends; waits for the Hub whatever `blocking` says.
+
+        Returns:
+            huggingface_hub's `CommitInfo`, None on the other processes.
+
+        Raises:
+            HubError: no token, no network, or the Hub refused.
+        """
+        del blocking, kwargs
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        return push_model(self.args, commit_message or "End of training", token, revision, private)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self.is_world_process_zero() and self.args.hub_strategy != HubStrategy.END:
+            push_model(self.args, f"Step {self.state.global_step}", folder=checkpoint_folder)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means of the steps since the last message to the messages of training."""

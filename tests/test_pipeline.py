@@ -1,0 +1,95 @@
+"""`pipeline("audio-visual-deepfake-detection")`: the verdicts of the detector, on whatever holds a file."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from transformers import AutoProcessor, pipeline
+
+import modeling_macbdf  # noqa: F401  registers the pipeline
+from modeling_macbdf.verdicts import FileResult
+
+TASK = "audio-visual-deepfake-detection"
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_folder):
+    return pipeline(TASK, model=str(tiny_folder), device="cpu")
+
+
+def told(result: FileResult) -> dict:
+    """A verdict without what differs from call to call."""
+    return dataclasses.asdict(result) | {"seconds": None}
+
+
+def test_a_path_gets_the_verdict_of_the_command_line(pipe, detector, talking_clip):
+    result = pipe(talking_clip)
+    assert isinstance(result, FileResult)
+    assert told(result) == told(detector.detect(talking_clip))
+
+
+def test_bytes_and_rows_of_a_dataset_get_the_same_numbers(pipe, talking_clip):
+    content = talking_clip.read_bytes()
+    by_path = pipe(str(talking_clip))
+    for source, name in [
+        (content, "<bytes>"),
+        ({"bytes": content, "path": "a.mp4"}, "a.mp4"),
+        ({"path": str(talking_clip), "bytes": None}, str(talking_clip)),
+    ]:
+        assert told(pipe(source)) == told(dataclasses.replace(by_path, path=name))
+
+
+def test_a_list_gives_a_list_with_a_result_for_every_file(pipe, talking_clip, tmp_path):
+    results = pipe([talking_clip, tmp_path / "absent.mp4", b"no video"])
+    assert [str(result.status) for result in results] == ["scored", "missing", "not_media"]
+    assert results[1].p_fake is results[2].p_fake is None
+    assert pipe([]) == []
+    assert [result.status for result in pipe((tmp_path / "absent.mp4",))] == ["missing"]
+
+
+@pytest.mark.parametrize("wrap", [lambda clips: (clip for clip in clips), iter, lambda clips: map(str, clips)])
+def test_a_stream_is_judged_one_file_at_a_time(pipe, tmp_path, wrap):
+    taken = []
+
+    def clips():
+        for number in range(3):
+            taken.append(number)
+            yield tmp_path / f"absent-{number}.mp4"
+
+    results = pipe(wrap(clips()))
+    assert taken in ([], [0])  # the base class looks at the first one
+    assert next(iter(results)).status == "missing"
+    assert len(taken) < 3
+
+
+@pytest.mark.parametrize(("given", "largest"), [(1, 1), (2, 2), (None, 3)])
+def test_the_model_sees_at_most_batch_size_windows(pipe, talking_clip, monkeypatch, given, largest):
+    sizes = []
+    forward = pipe.model.forward
+    monkeypatch.setattr(
+        pipe.model, "forward", lambda **inputs: sizes.append(len(inputs["pixel_values"])) or forward(**inputs)
+    )
+    pipe([talking_clip], batch_size=given)
+    assert sum(sizes) == 3  # windows of a clip of 6 s
+    assert max(sizes) == largest
+
+
+def test_the_batch_size_of_the_constructor_holds(tiny_folder, talking_clip, monkeypatch):
+    pipe = pipeline(TASK, model=str(tiny_folder), device="cpu", batch_size=2)
+    pipe(talking_clip)
+    assert pipe.detector.scorer.batch_size == 2
+    with pytest.raises(ValueError, match="at least 1 window, but got -1"):
+        pipe(talking_clip, batch_size=-1)
+
+
+def test_what_holds_no_file_is_refused(pipe):
+    with pytest.raises(ValueError, match="path, bytes, or hold one of them, but got int"):
+        pipe(3)
+
+
+def test_a_saved_pipeline_loads_again(pipe, talking_clip, tmp_path):
+    """The base class leaves the processor out."""
+    pipe.save_pretrained(tmp_path / "m")
+    AutoProcessor.from_pretrained(tmp_path / "m")
+    again = pipeline(TASK, model=str(tmp_path / "m"), device="cpu")
+    assert again(Path(talking_clip)).p_fake == pipe(talking_clip).p_fake
