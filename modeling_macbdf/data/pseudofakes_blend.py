@@ -22,11 +22,12 @@ from .pictures import (
     smooth_noise,
     usable_landmarks,
 )
-from .regions import region_mask
+from .regions import face_frames, region_mask
 from .warps import affine_warp, elastic_grid, mesh_warp, similarity, small_affine
 
 BLEND_REGIONS = ("face", "inner", "lower", "mouth", "eyes", "nose", "left", "right")
 BLEND_WEIGHTS = (0.34, 0.22, 0.14, 0.08, 0.06, 0.04, 0.06, 0.06)
+MOST_TURN = 0.12  # between a transplanted face and its new head, in distances of the eyes
 ALPHAS = (0.5, 0.75, 1.0, 1.0, 1.0)
 Result = tuple[np.ndarray, np.ndarray]
 
@@ -128,9 +129,19 @@ def _match_colour(source: np.ndarray, target: np.ndarray, strength: float) -> np
     return out
 
 
+def _turn(clip: Clip) -> float:
+    """How far the head is turned: the nose's place beside the middle line, in distances of the eyes."""
+    points = usable_landmarks(clip.landmarks, clip.frames.shape[1])[clip.video_mask]
+    origin, side, _ = face_frames(points)
+    return float((((points[:, 2] - origin) * side).sum(axis=1) / (side**2).sum(axis=1)).mean())
+
+
 def face_transplant(clip: Clip, rng: Rng, donor: Clip | None) -> Result:
-    """Another clip's face, aligned by landmarks, colour-matched and blended in: a crude face swap."""
-    if donor is None or not donor.has_video:
+    """Another clip's face, aligned by landmarks, colour-matched and blended in: a crude face swap.
+
+    A donor that looks elsewhere would bring hair and background along: the clip's own face serves then.
+    """
+    if donor is None or not donor.has_video or abs(_turn(donor) - _turn(clip)) > MOST_TURN:
         return self_blend(clip, rng, None)
     steps = np.flatnonzero(donor.video_mask)
     order = steps[np.arange(clip.steps) % len(steps)]

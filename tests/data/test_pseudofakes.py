@@ -140,6 +140,16 @@ def test_both_streams_forged_carry_both_labels(clip):
     assert forged.kind == "smooth_magnitude+freeze_or_splice"
 
 
+def test_a_face_that_looks_elsewhere_is_not_transplanted(clip, donor):
+    """A turned donor once left its hair across the cheek."""
+    turned = donor.landmarks.copy()
+    turned[:, 2, 0] += 12
+    donors = (None, donor, replace(donor, landmarks=turned))
+    own, *frames = (forge(clip, "face_transplant", rng(1), other).clip.frames for other in donors)
+    assert not np.array_equal(frames[0], own)
+    np.testing.assert_array_equal(frames[1], own)
+
+
 def test_a_donor_is_fetched_only_for_kinds_that_need_one(clip, donor):
     asked = []
 
