@@ -31,7 +31,8 @@ def _check(rule: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _check_stages(depths: Sequence[int], hidden_sizes: Sequence[int], norm_groups: int) -> None:
+def _check_stages(stem_size: int, depths: Sequence[int], hidden_sizes: Sequence[int], norm_groups: int) -> None:
+    _check(stem_size >= 1, f"stem_size must be at least 1, but got {stem_size}")
     _check(
         len(depths) == len(hidden_sizes) > 0,
         f"depths and hidden_sizes must have one entry per stage, but got {depths} and {hidden_sizes}",
@@ -84,7 +85,7 @@ class MACBDFVideoConfig(PreTrainedConfig):
 
     def validate_stages(self) -> None:
         """One depth and one width per stage, widths divisible by the norm's groups."""
-        _check_stages(self.depths, self.hidden_sizes, self.norm_groups)
+        _check_stages(self.stem_size, self.depths, self.hidden_sizes, self.norm_groups)
         _check(self.num_channels == 3, f"num_channels must be 3 (RGB), but got {self.num_channels}")
 
     def validate_image_size(self) -> None:
@@ -133,16 +134,15 @@ class MACBDFLiteVideoConfig(PreTrainedConfig):
 
     def validate_stages(self) -> None:
         """One value of each kind per stage, strides 1 or 2, odd kernels."""
-        _check_stages(self.depths, self.hidden_sizes, norm_groups=1)
+        _check_stages(self.stem_size, self.depths, self.hidden_sizes, norm_groups=1)
         for name in ("kernel_sizes", "strides", "expansions"):
             values = getattr(self, name)
             fits = len(values) == len(self.depths)
             _check(fits, f"{name} must have one entry per stage, {len(self.depths)}, but got {values}")
         _check(min(self.depths) >= 1, f"depths must be at least 1, but got {self.depths}")
         _check(set(self.strides) <= {1, 2}, f"strides must be 1 or 2, but got {self.strides}")
-        _check(
-            all(kernel % 2 for kernel in self.kernel_sizes), f"kernel_sizes must be odd, but got {self.kernel_sizes}"
-        )
+        odd = all(kernel > 0 and kernel % 2 for kernel in self.kernel_sizes)
+        _check(odd, f"kernel_sizes must be odd, but got {self.kernel_sizes}")
         _check(min(self.expansions) >= 1, f"expansions must be at least 1, but got {self.expansions}")
         _check(self.num_channels == 3, f"num_channels must be 3 (RGB), but got {self.num_channels}")
 
@@ -182,7 +182,7 @@ class MACBDFAudioConfig(PreTrainedConfig):
 
     def validate_stages(self) -> None:
         """One depth and one width per stage, and an input that the strides divide."""
-        _check_stages(self.depths, self.hidden_sizes, self.norm_groups)
+        _check_stages(self.stem_size, self.depths, self.hidden_sizes, self.norm_groups)
         _check(
             self.mel_frames_per_step % 4 == 0 and self.mel_frames_per_step > 0,
             f"mel_frames_per_step must be a positive multiple of 4, but got {self.mel_frames_per_step}",

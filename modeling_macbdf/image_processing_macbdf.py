@@ -12,11 +12,22 @@ import torch.nn.functional as F
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import ImagesKwargs
 
+OWN_FIELDS = (
+    "size",
+    "do_resize",
+    "do_rescale",
+    "rescale_factor",
+    "do_normalize",
+    "image_mean",
+    "image_std",
+    "num_frames",
+)
 
-class MACBDFImageKwargs(ImagesKwargs, total=False):
+
+class MACBDFImageProcessorKwargs(ImagesKwargs, total=False):
     """What a call or a saved file may set beside the usual keywords."""
 
-    num_frames: int
+    num_frames: int | None
 
 
 class MACBDFImageProcessor(BaseImageProcessor):
@@ -25,19 +36,22 @@ class MACBDFImageProcessor(BaseImageProcessor):
     Args:
         size: {"height": S, "width": S} pixels of the output.
         do_resize: resize (bilinear, antialiased) crops of another size; otherwise they are refused.
-        rescale_factor: factor of the 8-bit values before the normalisation.
-        image_mean, image_std: per channel (R, G, B), after the rescaling. Take a pretrained tower's own.
+        do_rescale, rescale_factor: whether and by what the 8-bit values are multiplied before the normalisation.
+        do_normalize, image_mean, image_std: whether and by what the channels (R, G, B) are normalised after the
+            rescaling. Take a pretrained tower's own.
         num_frames: steps T that shorter clips are padded to.
     """
 
     model_input_names = ["pixel_values", "video_mask"]  # noqa: RUF012 (declared so by the base class)
-    valid_kwargs = MACBDFImageKwargs
+    valid_kwargs = MACBDFImageProcessorKwargs
 
     def __init__(
         self,
         size: dict[str, int] | None = None,
         do_resize: bool = True,
+        do_rescale: bool = True,
         rescale_factor: float = 1 / 255,
+        do_normalize: bool = True,
         image_mean: Sequence[float] = (0.5, 0.5, 0.5),
         image_std: Sequence[float] = (0.5, 0.5, 0.5),
         num_frames: int = 16,
@@ -53,14 +67,14 @@ class MACBDFImageProcessor(BaseImageProcessor):
             )
         if num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, but got {num_frames}")
-        self.do_resize, self.rescale_factor, self.num_frames = do_resize, rescale_factor, num_frames
+        self.do_resize, self.num_frames = do_resize, num_frames
+        self.do_rescale, self.rescale_factor, self.do_normalize = do_rescale, rescale_factor, do_normalize
         self.image_mean, self.image_std = list(image_mean), list(image_std)
 
     def preprocess(
         self,
         images: Any,
         video_mask: Any = None,
-        num_frames: int | None = None,
         return_tensors: str | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
@@ -68,11 +82,10 @@ class MACBDFImageProcessor(BaseImageProcessor):
 
         Args:
             images: one clip (t, H, W, 3) uint8 array or tensor, or a list of clips; a clip may also be a list of
-                (H, W, 3) images, and None stands for a clip without picture.
+                (H, W, 3) images, one image is a clip of one step, and None stands for a clip without picture.
             video_mask: per clip (t,) bool, False where a step has no usable face; None = all valid.
-            num_frames: pads to at least this many steps; None = the processor's.
             return_tensors: "pt", "np" or None.
-            **kwargs: none of the other keywords of image processors has a meaning here.
+            **kwargs: what the processor was made with, for this call alone; other keywords have no meaning here.
 
         Returns:
             `pixel_values` (B, T, 3, S, S) float32 and `video_mask` (B, T) bool; padding and missing clips are zeros.
@@ -80,10 +93,12 @@ class MACBDFImageProcessor(BaseImageProcessor):
         Raises:
             ValueError: crops that are not 8-bit RGB, of a wrong size without `do_resize`, or masks that do not fit.
         """
-        _refuse(kwargs)
+        changes = {name: value for name, value in kwargs.items() if value is not None}
+        if changes:
+            return self._changed(changes).preprocess(images, video_mask, return_tensors)
         clips = [self._clip(clip) for clip in _batch(images)]
         masks = step_masks("video_mask", video_mask, [0 if clip is None else len(clip) for clip in clips])
-        steps = max([self.num_frames if num_frames is None else num_frames, *(len(mask) for mask in masks)])
+        steps = max([self.num_frames, *(len(mask) for mask in masks)])
         pixels = torch.zeros(len(clips), steps, 3, self.size["height"], self.size["width"])
         for row, clip in zip(pixels, clips, strict=True):
             if clip is not None:
@@ -91,14 +106,31 @@ class MACBDFImageProcessor(BaseImageProcessor):
         data = {"pixel_values": pixels, "video_mask": pad_masks(masks, steps)}
         return BatchFeature(data if return_tensors == "pt" else _numpy(data), tensor_type=return_tensors)
 
+    def _changed(self, changes: dict[str, Any]) -> "MACBDFImageProcessor":
+        """This processor with other values; a keyword that would do nothing must not pass in silence."""
+        own = {name: getattr(self, name) for name in OWN_FIELDS}
+        unknown = sorted(changes.keys() - own.keys())
+        if unknown:
+            raise ValueError(f"this image processor has no keyword {', '.join(unknown)}")
+        return type(self)(**{**own, **changes})
+
     def _clip(self, clip: Any) -> torch.Tensor | None:
-        """One clip -> (t, 3, S, S) float32, normalised."""
+        """One clip -> (t, 3, S, S) float32, normalised; images in a list may differ in size."""
         if clip is None:
             return None
-        frames = as_frames(clip).permute(0, 3, 1, 2)
-        frames = frames.float() * self.rescale_factor
+        if isinstance(clip, list | tuple) and len({np.shape(image) for image in clip}) > 1:
+            return torch.cat([self._prepared(as_frames(image)) for image in clip])
+        return self._prepared(as_frames(clip))
+
+    def _prepared(self, crops: torch.Tensor) -> torch.Tensor:
+        """(t, H, W, 3) uint8 -> (t, 3, S, S) float32, normalised."""
+        frames = crops.permute(0, 3, 1, 2).float()
         if frames.shape[-2:] != (self.size["height"], self.size["width"]):
             frames = self._resized(frames)
+        if self.do_rescale:
+            frames = frames * self.rescale_factor
+        if not self.do_normalize:
+            return frames
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.image_mean, self.image_std))
         return (frames - mean) / std
 
@@ -106,7 +138,7 @@ class MACBDFImageProcessor(BaseImageProcessor):
         side = (self.size["height"], self.size["width"])
         if not self.do_resize:
             raise ValueError(f"crops must be {side} pixels where do_resize is off, but got {tuple(frames.shape[-2:])}")
-        return F.interpolate(frames, size=side, mode="bilinear", antialias=True).clamp(0.0, 255 * self.rescale_factor)
+        return F.interpolate(frames, size=side, mode="bilinear", antialias=True).clamp(0.0, 255.0)
 
 
 def as_frames(clip: Any) -> torch.Tensor:
@@ -146,7 +178,7 @@ def pad_masks(masks: list[torch.Tensor], steps: int) -> torch.Tensor:
 def _batch(images: Any) -> list[Any]:
     """A list of clips, from one clip or a list of them."""
     if not isinstance(images, list | tuple):
-        return [images]
+        return list(images) if np.ndim(images) == 5 else [images]
     first = next((image for image in images if image is not None), None)
     # A list of single images is one clip; a list of clips (arrays of 4 axes, or lists) is a batch.
     single = first is not None and not isinstance(first, list | tuple) and np.ndim(first) == 3
@@ -155,13 +187,6 @@ def _batch(images: Any) -> list[Any]:
 
 def _numpy(data: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in data.items()}
-
-
-def _refuse(kwargs: dict[str, Any]) -> None:
-    """A keyword that would do nothing must not pass in silence."""
-    unknown = sorted(name for name, value in kwargs.items() if value is not None)
-    if unknown:
-        raise ValueError(f"this image processor has no keyword {', '.join(unknown)}")
 
 
 MACBDFImageProcessor.register_for_auto_class()

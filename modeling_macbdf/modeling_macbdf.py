@@ -16,7 +16,7 @@ from transformers.utils import ModelOutput
 from .clustering_macbdf import ClusterWeighting
 from .configuration_macbdf import MACBDFConfig
 from .contrastive_macbdf import AdaptiveTemperature, ContrastiveHead, contrastive_loss, gather_pairs
-from .encoders_macbdf import TimeUnitNorm
+from .encoders_macbdf import FrameEncoder, TimeUnitNorm
 from .fusion_macbdf import MFTLKA, MSTLKA, LargeKernelAttention, TemporalAttention
 from .gathering_macbdf import mean_over_processes
 from .heads_macbdf import ClassifierHead, SyncHead
@@ -149,6 +149,11 @@ class MACBDFModel(MACBDFPreTrainedModel):
         self.audio_layers = nn.ModuleList(MSTLKA(config, guide) for guide in guided)
         self.fusion_layers = nn.ModuleList(MFTLKA(config) for _ in guided)
         self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The first layer that the crops meet: where adapters on frozen weights let their gradients begin."""
+        encoder: Any = self.video_encoder
+        return encoder.stem if isinstance(encoder, FrameEncoder) else encoder.tower.get_input_embeddings()
 
     def encode(
         self,

@@ -2,11 +2,18 @@
 
 from typing import Any
 
+import numpy as np
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.processing_utils import ProcessorMixin
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from .feature_extraction_macbdf import MACBDFFeatureExtractor
 from .image_processing_macbdf import MACBDFImageProcessor
+
+
+class MACBDFProcessorKwargs(ProcessingKwargs, total=False):
+    """What a call may set beside the usual keywords."""
+
+    images: Any
 
 
 class MACBDFProcessor(ProcessorMixin):
@@ -15,6 +22,11 @@ class MACBDFProcessor(ProcessorMixin):
     Args:
         image_processor: a `MACBDFImageProcessor`. feature_extractor: a `MACBDFFeatureExtractor`.
     """
+
+    valid_processor_kwargs = MACBDFProcessorKwargs
+    # Defaults of a call, which `_merge_kwargs` looks for under these names.
+    images_kwargs: Any = {"return_tensors": "pt"}  # noqa: RUF012 (declared so by the base class)
+    audio_kwargs: Any = {"return_tensors": "pt"}  # noqa: RUF012
 
     def __init__(
         self,
@@ -31,48 +43,64 @@ class MACBDFProcessor(ProcessorMixin):
         return [*self.image_processor.model_input_names, *self.feature_extractor.model_input_names]
 
     def __call__(
-        self,
-        videos: Any = None,
-        audio: Any = None,
-        sampling_rate: int | None = None,
-        video_mask: Any = None,
-        audio_mask: Any = None,
-        num_frames: int | None = None,
-        return_tensors: str | None = "pt",
+        self, videos: Any = None, audio: Any = None, video_mask: Any = None, audio_mask: Any = None, **kwargs: Any
     ) -> BatchFeature:
         """Prepares windows of clips; both streams of a clip begin at the same instant.
 
         Args:
             videos: one clip (t, H, W, 3) uint8, or a list; None entries, or None for all, where there is no picture.
             audio: one waveform (N,), or a list; None entries, or None for all, where there is no sound.
-            sampling_rate: Hz of the waveforms.
             video_mask, audio_mask: per clip (t,) bool, False where a step has no face or no sound; None = all valid.
-            num_frames: pads to at least this many steps; None = the processors' own.
-            return_tensors: "pt" or "np".
+            **kwargs: flat, or in `images_kwargs` and `audio_kwargs`:
+                images: in place of videos, one crop (H, W, 3) or a list with one per clip: clips of one step.
+                sampling_rate: Hz of the waveforms.
+                num_frames: pads to at least this many steps; None = the processors' own.
+                return_tensors: "pt" (default) or "np".
+                Further keywords go to the image processor.
 
         Returns:
             `pixel_values` (B, T, 3, S, S) and `video_mask` (B, T) unless no clip has a picture; `input_features`
             (B, L, F) and `audio_mask` (B, T) unless none has sound.
 
         Raises:
-            ValueError: no input at all, or lists of different lengths.
+            ValueError: no input at all, lists of different lengths, or a keyword that has no meaning here.
         """
+        videos = _clips_of(kwargs.pop("images", None), videos)
+        for_picture, for_sound, num_frames = self._sorted(kwargs)
+        return_tensors = for_picture.pop("return_tensors")
+        for_sound.pop("return_tensors")
         videos, audio = _entries(videos, 4), _entries(audio, 1)
         if not videos and not audio:
             raise ValueError("videos or audio must hold at least one clip, but both are missing")
         if videos and audio and len(videos) != len(audio):
             raise ValueError(f"videos and audio must have one entry per clip, but got {len(videos)} and {len(audio)}")
-        steps = self._steps(videos or [], audio or [], num_frames)
+        steps = {"num_frames": self._steps(videos or [], audio or [], num_frames), "return_tensors": "pt"}
         data: dict[str, Any] = {}
         if videos and any(clip is not None for clip in videos):
-            picture = {"video_mask": _rows(video_mask), "num_frames": steps}
-            data.update(self.image_processor(videos, **picture, return_tensors="pt"))
+            data.update(self.image_processor(videos, video_mask=_rows(video_mask), **for_picture, **steps))
         if audio and any(wave is not None for wave in audio):
-            sound = {"sampling_rate": sampling_rate, "audio_mask": _rows(audio_mask), "num_frames": steps}
-            data.update(self.feature_extractor(audio, **sound, return_tensors="pt"))
+            data.update(self.feature_extractor(audio, audio_mask=_rows(audio_mask), **for_sound, **steps))
         if return_tensors != "pt":
             data = {name: value.numpy() for name, value in data.items()}
         return BatchFeature(data, tensor_type=return_tensors)
+
+    def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
+        """As of any processor; the map to the code stays in the file, so that a loaded processor equals this one."""
+        saved = super().save_pretrained(save_directory, push_to_hub, **kwargs)
+        vars(self).pop("auto_map", None)
+        return saved
+
+    def _sorted(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int | None]:
+        """Keywords of the image processor, of the feature extractor, and the number of steps."""
+        merged = self._merge_kwargs(**kwargs)
+        known = set(merged).union(*(merged[name] for name in merged if name.endswith("_kwargs")))
+        unknown = sorted(kwargs.keys() - known)
+        if unknown:
+            raise ValueError(f"this processor has no keyword {', '.join(unknown)}")
+        picture = {**merged["videos_kwargs"], **merged["images_kwargs"]}
+        if picture.pop("do_sample_frames", None):
+            raise ValueError("do_sample_frames must be False: every crop is a step, but got True")
+        return picture, merged["audio_kwargs"], picture.pop("num_frames", None)
 
     def _steps(self, videos: list[Any], audio: list[Any], num_frames: int | None) -> int:
         """Steps T of the batch: the wished number, or what the longest stream needs."""
@@ -81,6 +109,16 @@ class MACBDFProcessor(ProcessorMixin):
         shown = [len(clip) for clip in videos if clip is not None]
         heard = [-(-len(wave) // size) for wave in audio if wave is not None]
         return max([own, *shown, *heard])
+
+
+def _clips_of(images: Any, videos: Any) -> Any:
+    """The clips of a call, whichever name they came under."""
+    if images is None:
+        return videos
+    if videos is not None:
+        raise ValueError("images and videos are two names of the same input, but both were given")
+    crops = images if isinstance(images, list | tuple) else list(images) if np.ndim(images) == 4 else [images]
+    return [None if crop is None else [crop] for crop in crops]
 
 
 def _entries(value: Any, axes: int) -> list[Any] | None:

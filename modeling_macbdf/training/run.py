@@ -130,7 +130,7 @@ def _model(config: RunConfig) -> tuple[Any, Any]:
     settings.calibration = None  # that of other weights
     model = AutoModel.from_config(settings)
     if config.imagenet:
-        load_imagenet(model.video_encoder)
+        load_imagenet(model)
     return model, processor
 
 

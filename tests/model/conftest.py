@@ -11,6 +11,17 @@ TOWERS = {
     "audio_config": {"stem_size": 8, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]},
 }
 
+LITE = {
+    "model_type": "macbdf_lite_video",
+    "image_size": 32,
+    "stem_size": 8,
+    "hidden_sizes": [8, 8, 16, 16, 24],
+    "depths": [1, 1, 2, 1, 1],
+    "kernel_sizes": [3, 3, 5, 3, 5],
+    "strides": [1, 2, 2, 1, 2],
+    "expansions": [1, 2, 2, 3, 2],
+}
+
 
 def build_config(**fields) -> MACBDFConfig:
     """A config of about 0.2 M parameters; `fields` replace its values."""

@@ -41,6 +41,7 @@ def test_a_wrong_value_is_refused_by_name(fields, message):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (lambda: MACBDFVideoConfig(stem_size=0), "stem_size must be at least 1, but got 0"),
         (lambda: MACBDFVideoConfig(depths=[1, 1]), "depths and hidden_sizes must have one entry per stage"),
         (
             lambda: MACBDFVideoConfig(hidden_sizes=[20, 64, 128, 256]),

@@ -6,10 +6,11 @@ import dataclasses
 import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from modeling_macbdf import MACBDFForClassification, MACBDFModel, MACBDFOutput
 
-from .conftest import build_batch, build_config, build_model
+from .conftest import LITE, TOWERS, build_batch, build_config, build_model
 
 
 def run(model, **inputs):
@@ -156,6 +157,20 @@ def test_the_trunk_loads_from_a_saved_detector(trained_model, batch, tmp_path):
     whole = run(trained_model, **batch, output_hidden_states=True)
     assert torch.equal(output.last_hidden_state, whole.hidden_states[-1])
     assert torch.equal(output.fusion_weights, whole.fusion_weights)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # the frozen sound has none
+@pytest.mark.parametrize("video_config", [TOWERS["video_config"], LITE], ids=["dense", "lite"])
+def test_adapters_on_frozen_weights_get_gradients_through_checkpoints(video_config):
+    """Reentrant checkpoints give none where nothing that enters them asks for a gradient."""
+    model = MACBDFForClassification(build_config(video_config=video_config)).train()
+    model.requires_grad_(False)
+    block = next(module for module in model.video_encoder.modules() if isinstance(module, GradientCheckpointingLayer))
+    adapter = next(block.parameters()).requires_grad_()
+    model.enable_input_require_grads()
+    model.gradient_checkpointing_enable({"use_reentrant": True})
+    model(**build_batch(clips=4), labels=torch.tensor([0, 1] * 2)).loss.backward()
+    assert adapter.grad.abs().sum() > 0
 
 
 def test_the_trainer_scales_the_loss_itself():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor
 
 from modeling_macbdf import MACBDFFeatureExtractor, MACBDFImageProcessor, MACBDFProcessor
@@ -84,6 +85,10 @@ def test_masks_given_are_kept(processor):
         ({"videos": [crops(2).astype(np.float32)]}, r"must be \(t, H, W, 3\) uint8 crops, but got .*float32"),
         ({"videos": [crops(2)[..., :1]]}, r"must be \(t, H, W, 3\) uint8 crops, but got \(2, 32, 32, 1\)"),
         ({"videos": [crops(3)], "video_mask": [np.ones(2)]}, "video_mask must have 3 steps for this clip"),
+        ({"videos": [crops(2)], "images": crops(1)[0]}, "images and videos are two names of the same input"),
+        ({"videos": [crops(2)], "do_sample_frames": True}, "do_sample_frames must be False"),
+        ({"videos": [crops(2)], "num_frame": 4}, "this processor has no keyword num_frame"),
+        ({"videos": [crops(2)], "crop_size": {"height": 8, "width": 8}}, "image processor has no keyword crop_size"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(processor, arguments, message):
@@ -101,6 +106,24 @@ def test_a_saved_processor_gives_the_same_tensors(processor, tmp_path, auto):
     loaded.save_pretrained(tmp_path / "again")
     files = [json.loads((folder / "processor_config.json").read_text()) for folder in (tmp_path, tmp_path / "again")]
     assert files[0] == files[1]
+    assert loaded.to_dict() == processor.to_dict()  # the map to the code was left behind in the saved one
+
+
+def test_keywords_may_lie_flat_or_with_their_part(processor):
+    clip, wave = crops(3), voice(3 * STEP)
+    flat = processor(clip, wave, sampling_rate=RATE, num_frames=9, do_sample_frames=False)
+    sorted_out = processor(clip, wave, images_kwargs={"num_frames": 9}, audio_kwargs={"sampling_rate": RATE})
+    assert flat["pixel_values"].shape[1] == flat["audio_mask"].shape[1] == 9
+    assert all(torch.equal(flat[name], sorted_out[name]) for name in flat)
+    assert processor(clip, return_tensors="np")["pixel_values"].dtype == np.float32
+
+
+def test_a_photograph_is_a_clip_of_one_step(processor):
+    photos = [crops(1)[0], None, Image.fromarray(crops(1, side=48)[0])]
+    inputs = processor(images=photos)
+    assert inputs["video_mask"].sum(1).tolist() == [1, 0, 1]
+    assert torch.equal(inputs["pixel_values"][:1], processor(videos=[crops(1)])["pixel_values"])
+    assert torch.equal(processor(images=photos[2])["pixel_values"][0], inputs["pixel_values"][2])
 
 
 def test_the_parts_load_by_themselves(processor, tmp_path):
@@ -139,6 +162,20 @@ class TestImages:
         ]
         results = [image_processor(form, return_tensors="pt")["pixel_values"] for form in forms]
         assert all(torch.equal(result, results[0]) for result in results)
+
+    def test_crops_of_one_clip_may_differ_in_size(self):
+        image_processor, frames = MACBDFImageProcessor(size={"height": 32, "width": 32}), crops(2, side=48)
+        alone = image_processor(frames, return_tensors="pt")["pixel_values"]
+        mixed = image_processor([frames[0], frames[1], crops(1)[0]], return_tensors="pt")["pixel_values"]
+        assert torch.equal(mixed[0, :2], alone[0, :2])
+        assert mixed[0, 2].any()
+
+    def test_steps_of_the_preparation_can_be_left_out_for_one_call(self):
+        image_processor, frames = MACBDFImageProcessor(size={"height": 32, "width": 32}), crops(1)
+        raw = image_processor(frames, do_rescale=False, do_normalize=False, num_frames=1, return_tensors="pt")
+        assert torch.equal(raw["pixel_values"][0], torch.from_numpy(frames).permute(0, 3, 1, 2).float())
+        assert image_processor(frames, return_tensors="pt")["pixel_values"].max() <= 1.0
+        assert MACBDFImageProcessor(do_rescale=False).to_dict()["do_rescale"] is False
 
     def test_a_keyword_without_meaning_is_refused(self):
         with pytest.raises(ValueError, match="no keyword do_center_crop"):
