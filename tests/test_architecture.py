@@ -19,6 +19,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "modeling_macbdf"
 H_FILES = {path.stem for path in PACKAGE.glob("*_macbdf.py")}
 H_THIRD_PARTY = {"torch", "numpy", "transformers", "huggingface_hub"}
+LITE = {
+    "use_color": False,
+    "stem_size": 8,
+    "hidden_sizes": [8, 16, 24],
+    "depths": [1, 1, 1],
+    "kernel_sizes": [3, 3, 5],
+    "strides": [1, 2, 2],
+    "expansions": [1, 2, 2],
+}
 # Each may import itself and what stands in a later line.
 LAYERS = (
     ("train_accelerate", "__main__", "cli", "demo"),
@@ -130,19 +139,23 @@ def test_flat_files_differ_from_the_package_in_their_relative_imports_alone():
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A tiny model with its processor in a folder of its own, an input, and the answer that it gave here."""
+    """A tiny model on each built-in tower with its processor, an input, and the answers that they gave here."""
     folder = tmp_path_factory.mktemp("saved")
     source = ROOT / "hub_configs" / "macb-df-tiny"
     torch.manual_seed(0)
-    model = modeling_macbdf.MACBDFForClassification(modeling_macbdf.MACBDFConfig.from_pretrained(source)).eval()
+    config = modeling_macbdf.MACBDFConfig.from_pretrained(source)
     processor = AutoProcessor.from_pretrained(source)
-    model.save_pretrained(folder / "model")
-    processor.save_pretrained(folder / "model")
     crops = torch.randint(0, 256, (16, 64, 64, 3), dtype=torch.uint8)
     inputs = {"videos": [crops, crops], "audio": [torch.randn(51200), None], "sampling_rate": 16000}
-    with torch.no_grad():
-        output = model(**processor(**inputs))
-    torch.save({"inputs": inputs, "logits": output.logits, "frames": output.frame_logits}, folder / "expected.pt")
+    expected = {"inputs": inputs, "logits": {}}
+    for tower in (config.video_config, modeling_macbdf.MACBDFLiteVideoConfig(**LITE)):
+        config.video_config = tower
+        model = modeling_macbdf.MACBDFForClassification(config).eval()
+        model.save_pretrained(folder / tower.model_type)
+        processor.save_pretrained(folder / tower.model_type)
+        with torch.no_grad():
+            expected["logits"][tower.model_type] = model(**processor(**inputs)).logits
+    torch.save(expected, folder / "expected.pt")
     return folder
 
 
@@ -155,19 +168,23 @@ if not remote:
     import modeling_macbdf
 options = {"trust_remote_code": True} if remote else {}
 expected = torch.load(folder + "/expected.pt")
-config = AutoConfig.from_pretrained(folder + "/model", **options)
-inputs = AutoProcessor.from_pretrained(folder + "/model", **options)(**expected["inputs"])
-answers = {"installed": "modeling_macbdf" in sys.modules, "type": config.model_type}
-for auto in (AutoModel, AutoModelForVideoClassification):
-    with torch.no_grad():
-        output = auto.from_pretrained(folder + "/model", **options)(**inputs)
-    answers[auto.__name__] = torch.equal(output.logits, expected["logits"])
-    answers["module"] = type(output).__module__
-    if remote:
-        auto.from_pretrained(folder + "/model", **options).save_pretrained(folder + "/again")
+answers = {"installed": "modeling_macbdf" in sys.modules}
+for tower, logits in expected["logits"].items():
+    place = folder + "/" + tower
+    assert AutoConfig.from_pretrained(place, **options).video_config.model_type == tower
+    inputs = AutoProcessor.from_pretrained(place, **options)(**expected["inputs"])
+    for auto in (AutoModel, AutoModelForVideoClassification):
+        model = auto.from_pretrained(place, **options)
         with torch.no_grad():
-            again = auto.from_pretrained(folder + "/again", **options)(**inputs)
-        answers["saved again"] = torch.equal(again.logits, output.logits)
+            output = model(**inputs)
+        answers[tower, auto.__name__] = torch.equal(output.logits, logits)
+        answers["module"] = type(output).__module__
+        if remote:
+            model.save_pretrained(place + "/again")
+            with torch.no_grad():
+                again = auto.from_pretrained(place + "/again", **options)(**inputs)
+            answers[tower, auto.__name__, "saved again"] = torch.equal(again.logits, logits)
+answers = {" ".join(name) if isinstance(name, tuple) else name: value for name, value in answers.items()}
 print(json.dumps(answers))
 """
 
@@ -189,18 +206,25 @@ def run_elsewhere(saved, tmp_path, mode: str, path: str) -> dict:
 
 def test_remote_code_answers_bit_for_bit_the_same_where_the_package_is_unknown(saved, tmp_path):
     answers = run_elsewhere(saved, tmp_path, "remote", "")
-    assert answers["AutoModel"]
-    assert answers["AutoModelForVideoClassification"]
-    assert answers["saved again"]
-    assert not answers["installed"]
-    assert answers["module"].startswith("transformers_modules.")
+    assert answers.pop("installed") is False
+    assert answers.pop("module").startswith("transformers_modules.")
+    assert answers == {
+        f"{tower} {auto}{again}": True
+        for tower in ("macbdf_video", "macbdf_lite_video")
+        for auto in ("AutoModel", "AutoModelForVideoClassification")
+        for again in ("", " saved again")
+    }
 
 
 def test_the_installed_package_loads_the_same_folder_bare(saved, tmp_path):
     answers = run_elsewhere(saved, tmp_path, "installed", str(ROOT))
-    assert answers["AutoModel"]
-    assert answers["AutoModelForVideoClassification"]
-    assert answers["module"] == "modeling_macbdf.modeling_macbdf"
+    assert answers.pop("installed") is True
+    assert answers.pop("module") == "modeling_macbdf.modeling_macbdf"
+    assert answers == {
+        f"{tower} {auto}": True
+        for tower in ("macbdf_video", "macbdf_lite_video")
+        for auto in ("AutoModel", "AutoModelForVideoClassification")
+    }
 
 
 def test_every_shipped_size_loads_and_keeps_its_budget():
