@@ -25,6 +25,7 @@ SMALLEST_RMS = 1e-4  # -80 dBFS: below it is silence, which is not amplified
 SMALLEST_POWER = 1e-6
 # Mean and deviation of the natural logarithm of the mel power of speech at TARGET_RMS; constants, never batch figures.
 LOG_MEAN, LOG_STD = -5.0, 4.0
+FREQUENCY_SCALES = ("mel", "linear")
 
 
 class MACBDFFeatureExtractor(SequenceFeatureExtractor):
@@ -37,6 +38,8 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
         hop_length, n_fft: samples between frames, and of one frame.
         num_frames: steps T that shorter clips are padded to.
         min_coverage: fraction of a step that must hold sound for the step to be valid.
+        frequency_scale: "mel" or "linear", how the F bins are spread. Vocoders leave traces high up, where mel bins
+            are wide.
         return_waveform: give samples (B, N) instead of log-mel, for an audio tower on waveforms.
     """
 
@@ -51,6 +54,7 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
         n_fft: int = 400,
         num_frames: int = 16,
         min_coverage: float = 0.5,
+        frequency_scale: str = "mel",
         return_waveform: bool = False,
         padding_value: float = 0.0,
         **kwargs: Any,
@@ -67,6 +71,9 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(
                 f"num_frames must be at least 1 and min_coverage in (0, 1], but got {num_frames}, {min_coverage}"
             )
+        if frequency_scale not in FREQUENCY_SCALES:
+            raise ValueError(f"frequency_scale must be one of {FREQUENCY_SCALES}, but got {frequency_scale!r}")
+        self.frequency_scale = frequency_scale
         self.frame_rate_hz, self.hop_length, self.n_fft = frame_rate_hz, hop_length, n_fft
         self.num_frames, self.min_coverage, self.return_waveform = num_frames, min_coverage, return_waveform
 
@@ -121,7 +128,7 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
         window = torch.hann_window(self.n_fft)
         spectrum = torch.stft(padded, self.n_fft, self.hop_length, window=window, center=False, return_complex=True)
         power = spectrum.abs().square() / window.square().sum()
-        mel = power.transpose(1, 2) @ _filters(self.n_fft, self.feature_size, self.sampling_rate)
+        mel = power.transpose(1, 2) @ _filters(self.n_fft, self.feature_size, self.sampling_rate, self.frequency_scale)
         return (mel.clamp(min=SMALLEST_POWER).log() - LOG_MEAN) / LOG_STD
 
     def _covered(self, wave: torch.Tensor | None, steps: int) -> torch.Tensor:
@@ -155,8 +162,12 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
 
 
 @lru_cache(maxsize=4)
-def _filters(n_fft: int, bins: int, sampling_rate: int) -> torch.Tensor:
+def _filters(n_fft: int, bins: int, sampling_rate: int, scale: str) -> torch.Tensor:
     """(n_fft / 2 + 1, F) triangular filters from 20 Hz to half the sampling rate."""
+    if scale == "linear":
+        centres = torch.linspace(20.0, sampling_rate / 2, bins + 2)
+        distance = torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1).unsqueeze(1) - centres[1:-1]
+        return (1 - distance.abs() / (centres[1] - centres[0])).clamp(min=0)
     filters = mel_filter_bank(n_fft // 2 + 1, bins, 20.0, sampling_rate / 2, sampling_rate, mel_scale="htk")
     return torch.from_numpy(filters).float()
 

@@ -21,6 +21,7 @@ from .pictures import BICUBIC, Rng, jitter_colour, per_frame, random_down_up, re
 from .spectra import istft, loudness, stft
 
 Frames = np.ndarray
+EQUALIZER_BANDS = 8  # over 0 to 8 kHz
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class AugmentOptions:
         codec: H.264, MPEG-4 or JPEG, at random rates.
         gain: level of the sound by up to 10 dB.
         hiss: noise 15 to 45 dB below the voice.
+        equalize: a smooth response of up to 10 dB; half of the time a band of 0.1 to 1 kHz is taken out.
         bandwidth: a low-pass at 3 to 8 kHz.
         voice_codec: MP3, Vorbis or mu-law.
     """
@@ -54,6 +56,7 @@ class AugmentOptions:
     codec: float = 0.7
     gain: float = 0.7
     hiss: float = 0.3
+    equalize: float = 0.5
     bandwidth: float = 0.3
     voice_codec: float = 0.4
 
@@ -63,7 +66,7 @@ class AugmentOptions:
                 raise ValueError(f"{name} must be in [0, 1], but got {value}")
 
 
-NO_AUGMENTATION = AugmentOptions(*([0.0] * 13))
+NO_AUGMENTATION = AugmentOptions(*([0.0] * 14))
 
 
 @lru_cache(maxsize=1)
@@ -150,6 +153,17 @@ def _hiss(audio: np.ndarray, rng: Rng) -> np.ndarray:
     return (audio + level * _noise(rng, len(audio))).astype(np.float32)
 
 
+def _equalize(audio: np.ndarray, rng: Rng) -> np.ndarray:
+    spectrum = stft(audio)
+    place = np.linspace(0, EQUALIZER_BANDS - 1, spectrum.shape[1])
+    gain_db = np.interp(place, np.arange(EQUALIZER_BANDS), rng.normal(0, 4, EQUALIZER_BANDS)).clip(-10, 10)
+    if rng.random() < 0.5:
+        width = rng.uniform(0.1, 1.0) / 8 * len(place)
+        start = rng.uniform(0, len(place) - width)
+        gain_db[int(start) : int(start + width)] = -60
+    return istft(spectrum * (10 ** (gain_db / 20)).astype(np.float32), len(audio))
+
+
 def _bandwidth(audio: np.ndarray, rng: Rng) -> np.ndarray:
     spectrum = stft(audio)
     bins = np.arange(spectrum.shape[1]) / (spectrum.shape[1] - 1)
@@ -191,6 +205,8 @@ def augment_picture(clip: Clip, rng: Rng, options: AugmentOptions) -> Clip:
 def augment_sound(clip: Clip, rng: Rng, options: AugmentOptions) -> Clip:
     """The window with its sound changed."""
     audio = clip.audio
+    if rng.random() < options.equalize:
+        audio = _equalize(audio, rng)
     if rng.random() < options.bandwidth:
         audio = _bandwidth(audio, rng)
     if rng.random() < options.hiss:

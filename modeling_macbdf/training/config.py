@@ -64,6 +64,7 @@ class DataConfig:
         window_steps: steps of a training window; None = the model's `num_frames`.
         eval_windows: evaluation windows where the evaluation clips are all real, and forged on the fly.
         augment: whether training windows are re-compressed, re-coloured and so on.
+        augmentation: fields of `AugmentOptions` to change.
         self_made_dir: where the self-made set is kept and found again.
         self_made_clips: rendered clips, one person each. self_made_seconds: length of each.
     """
@@ -84,6 +85,7 @@ class DataConfig:
     window_steps: int | None = None
     eval_windows: int = 64
     augment: bool = True
+    augmentation: dict[str, float] = field(default_factory=dict)
     self_made_dir: str = "runs/self-made"
     self_made_clips: int = 16
     self_made_seconds: float = 4.0

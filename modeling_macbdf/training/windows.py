@@ -117,7 +117,7 @@ def _training(part: SetConfig, cache: TrackCache, config: DataConfig, model_conf
         recorded_share=part.recorded_share,
         balance=part.balance,
         mix=_mix(config, part.streams),
-        augmentation=AugmentOptions() if config.augment else NO_AUGMENTATION,
+        augmentation=AugmentOptions(**config.augmentation) if config.augment else NO_AUGMENTATION,
     )
     return TrainingWindows(cache, WindowOptions(steps=steps, min_steps=min(steps, part.min_steps)), training)
 

@@ -26,7 +26,7 @@ def test_without_augmentation_nothing_changes(clip):
 def test_each_switch_changes_its_stream_and_keeps_shapes(name, clip):
     only = replace(NO_AUGMENTATION, **{name: 1.0, "zoom_max": 0.08})
     changed = augment(clip, rng(4), only)
-    heard = name in ("gain", "hiss", "bandwidth", "voice_codec")
+    heard = name in ("gain", "hiss", "equalize", "bandwidth", "voice_codec")
     assert np.array_equal(changed.frames, clip.frames) == heard
     assert np.array_equal(changed.audio, clip.audio) != heard
     assert changed.frames.shape == clip.frames.shape and changed.audio.shape == clip.audio.shape
