@@ -247,11 +247,14 @@ class Detector:
     def _answer(self, result: FileResult, scores: Sequence[WindowScore], seen: _Seen) -> FileResult:
         rate_hz = self.config.frame_rate_hz
         p = {kind: verdicts.probability(value) for kind, value in verdicts.file_log_odds(scores).items()}
+        distances = verdicts.mean_distances(scores)
         tracks = verdicts.by_track(scores)
         faces = [seen.face(t, verdicts.pool(w.joint for w in tracks[t]), rate_hz) for t in tracks if t in seen.steps]
         return replace(
             result,
-            verdict=verdicts.decide(p["joint"], self.calibration),
+            verdict=verdicts.decide(p["joint"], self.calibration, distances),
+            distances=distances,
+            warnings=(*result.warnings, *verdicts.unfamiliar(distances, self.calibration)),
             p_fake=p["joint"],
             p_fake_video=p.get("video"),
             p_fake_audio=p.get("audio"),

@@ -86,6 +86,7 @@ class WindowScorer:
         inputs = self.inputs(batch, voice)
         with torch.inference_mode():
             output = self.model(**inputs)
+        distances = self._distances(output)
         table = [_column(output.logits), _column(output.video_logits), _column(output.audio_logits)]
         rows = zip(batch, *(column or [math.nan] * len(batch) for column in table), strict=True)
         scores = [self._window_score(window, voice.rate_hz, *logits) for window, *logits in rows]
@@ -94,8 +95,21 @@ class WindowScorer:
                 score,
                 steps=tuple(_row(output.frame_logits, row, window.steps)),
                 in_sync=_share_above_zero(_row(output.get("sync_logits"), row, window.steps)),
+                distances=distances[row],
             )
             for row, (score, window) in enumerate(zip(scores, batch, strict=True))
+        ]
+
+    def _distances(self, output: Any) -> list[dict[str, float]]:
+        """Feature distance of each row's streams, without those that are missing or have no prototypes."""
+        logits = (output.video_logits, output.audio_logits)
+        present = [torch.zeros(len(output.logits), dtype=torch.bool) if x is None else ~x.isnan() for x in logits]
+        weighting = self.model.macbdf.cluster_weighting
+        with torch.inference_mode():
+            found = weighting.feature_distance(output.video_embeds, output.audio_embeds, *present).cpu().tolist()
+        return [
+            {name: value for name, value in zip(("video", "audio"), row, strict=True) if not math.isnan(value)}
+            for row in found
         ]
 
     def _window_score(self, window: Window, rate_hz: float, joint: float, video: float, audio: float) -> WindowScore:

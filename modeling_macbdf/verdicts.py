@@ -33,6 +33,8 @@ class WindowScore:
         audio: log-odds of the voice alone, or None.
         steps: raw joint log-odds of each step, for localisation: only their order means something.
         in_sync: share of the steps in which the sync head finds lips and voice in step, or None.
+        distances: of the window's features from the nearest prototype of each stream, "video" and "audio" as far as
+            known: large where the media are unlike all that was trained on.
     """
 
     track: int | None
@@ -43,6 +45,7 @@ class WindowScore:
     audio: float | None
     steps: tuple[float, ...] = ()
     in_sync: float | None = None
+    distances: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class FileResult:
 
     `in_sync` is the share of the steps in which the sync head, where the model has one, finds lips and voice in step.
     It is no probability and no part of `p_fake`: dubbed and lagged video is real. Nor are the content credentials.
+    `distances` are the means over the windows, see `WindowScore`.
     """
 
     path: str
@@ -86,6 +90,7 @@ class FileResult:
     p_fake_video: float | None = None
     p_fake_audio: float | None = None
     in_sync: float | None = None
+    distances: Mapping[str, float] = field(default_factory=dict)
     faces: tuple[FaceResult, ...] = ()
     timeline: tuple[Segment, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -126,13 +131,35 @@ def pool(log_odds: Iterable[float], top_share: float = 0.25) -> float:
     return sum(top) / len(top)
 
 
-def decide(p_fake: float, calibration: Mapping[str, Any]) -> Verdict:
-    """The verdict for a calibrated probability: two thresholds with "inconclusive" between them."""
+def decide(p_fake: float, calibration: Mapping[str, Any], distances: Mapping[str, float] | None = None) -> Verdict:
+    """The verdict: two thresholds on the calibrated probability with "inconclusive" between them.
+
+    It is "inconclusive" at any probability where a stream is too far from all that was trained on.
+    """
+    if unfamiliar(distances or {}, calibration):
+        return Verdict.INCONCLUSIVE
     if p_fake >= calibration["fake_above"]:
         return Verdict.FAKE
     if p_fake <= calibration["real_below"]:
         return Verdict.REAL
     return Verdict.INCONCLUSIVE
+
+
+def unfamiliar(distances: Mapping[str, float], calibration: Mapping[str, Any]) -> list[str]:
+    """Why a clip is unlike the clips of the calibration, a sentence for each stream; empty where it is not."""
+    limits = calibration.get("distance_limit", {})
+    names = {"video": "picture", "audio": "voice"}
+    return [
+        f"the {names[stream]} is unlike the training media (feature distance {value:.2f}, limit {limits[stream]:.2f})"
+        for stream, value in distances.items()
+        if value > limits.get(stream, math.inf)
+    ]
+
+
+def mean_distances(windows: Sequence[WindowScore]) -> dict[str, float]:
+    """Mean feature distance of each stream over the windows that have one."""
+    means = {name: _mean(w.distances.get(name) for w in windows) for name in ("video", "audio")}
+    return {name: value for name, value in means.items() if value is not None}
 
 
 def by_track(windows: Iterable[WindowScore]) -> dict[int | None, list[WindowScore]]:

@@ -32,6 +32,20 @@ def test_a_talking_clip_is_scored_with_all_its_parts(detector, talking_clip):
     assert result.seconds["total"] >= result.seconds["model"] > 0
 
 
+def test_a_picture_far_from_the_prototypes_is_inconclusive_with_its_reason(talking_clip, tiny_folder):
+    detector = Detector.from_pretrained(tiny_folder, device="cpu")
+    bank = detector.model.macbdf.cluster_weighting.bank
+    bank.counts.fill_(100)  # the untrained model of the tests has no prototypes yet
+    near = detector.detect(talking_clip)
+    assert set(near.distances) == {"video", "audio"}
+    detector.calibration = {**detector.calibration, "fake_above": 0.0, "distance_limit": {"video": 100.0}}
+    assert detector.detect(talking_clip).verdict is Verdict.FAKE
+    detector.calibration["distance_limit"] = {"video": near.distances["video"] / 2}
+    far = detector.detect(talking_clip)
+    assert far.verdict is Verdict.INCONCLUSIVE
+    assert any("picture is unlike" in note for note in far.warnings)
+
+
 def test_timeline_covers_the_clip_in_order(detector, talking_clip):
     segments = detector.detect(talking_clip).timeline
     assert segments[0].start_s == 0.0

@@ -2,7 +2,16 @@
 
 import pytest
 
-from modeling_macbdf.verdicts import Verdict, WindowScore, decide, file_log_odds, pool, probability, timeline
+from modeling_macbdf.verdicts import (
+    Verdict,
+    WindowScore,
+    decide,
+    file_log_odds,
+    pool,
+    probability,
+    timeline,
+    unfamiliar,
+)
 
 CALIBRATION = {"real_below": 0.3, "fake_above": 0.8}
 
@@ -24,6 +33,16 @@ def window(start_s: float, joint: float, track: int | None = 0, **streams: float
 )
 def test_verdict_has_a_middle(p, verdict):
     assert decide(p, CALIBRATION) is verdict
+
+
+@pytest.mark.parametrize(("distance", "verdict"), [(1.9, Verdict.FAKE), (2.1, Verdict.INCONCLUSIVE)])
+def test_a_stream_unlike_the_training_media_gets_no_verdict(distance, verdict):
+    calibration = {**CALIBRATION, "distance_limit": {"video": 2.0}}
+    distances = {"video": distance, "audio": 99.0}  # no limit is known for the voice
+    assert decide(0.9, calibration, distances) is verdict
+    reasons = unfamiliar(distances, calibration)
+    assert len(reasons) == (verdict is Verdict.INCONCLUSIVE)
+    assert all("picture" in reason and "2.10" in reason and "2.00" in reason for reason in reasons)
 
 
 def test_short_forged_part_is_not_averaged_away():

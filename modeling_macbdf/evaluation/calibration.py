@@ -23,6 +23,8 @@ IDENTITY: dict[str, Any] = {
     "fake_above": 0.5,
     "source": "none: raw log-odds",
 }
+UNFAMILIAR_SHARE = 0.025  # of the calibration's clips that are too far from the prototypes to be called real or fake
+FEWEST_DISTANCES = 40  # below, the quantile is no more than the largest one
 MIN_SCALE = 1e-2  # the scale stays positive: calibration may flatten a score, never turn its order round
 
 
@@ -92,7 +94,23 @@ def calibrate(rows: Sequence[Mapping[str, Any]], source: str) -> dict[str, Any]:
     if len(set(labels.tolist())) < 2:
         raise ValueError(f"rows must hold scored clips of both classes, but the classes are {sorted(set(labels))}")
     probabilities = np.concatenate([_probabilities(given[kind], maps[kind]) for kind in given if kind in maps])
-    return {**maps, **verdict_thresholds(labels, probabilities), "source": source, "clips": len(labels)}
+    return {
+        **maps,
+        **verdict_thresholds(labels, probabilities),
+        "distance_limit": distance_limits(rows),
+        "source": source,
+        "clips": len(labels),
+    }
+
+
+def distance_limits(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """For each stream the feature distance that 2.5 % of the clips lie beyond, where enough clips have one."""
+    limits = {}
+    for stream in ("video", "audio"):
+        values = [row["distances"][stream] for row in rows if stream in row.get("distances", {})]
+        if len(values) >= FEWEST_DISTANCES:
+            limits[stream] = float(np.quantile(values, 1 - UNFAMILIAR_SHARE))
+    return limits
 
 
 def _has(row: Mapping[str, Any], answer: str) -> bool:

@@ -39,6 +39,7 @@ def _row(record: ClipRecord, result: FileResult) -> dict[str, Any]:
         "p_fake": result.p_fake,
         "p_fake_video": result.p_fake_video,
         "p_fake_audio": result.p_fake_audio,
+        "distances": dict(result.distances),
         "status": str(result.status),
         "verdict": None if result.verdict is None else str(result.verdict),
         "generator": record.generator,

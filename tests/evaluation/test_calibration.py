@@ -6,6 +6,7 @@ import pytest
 from modeling_macbdf.evaluation.calibration import (
     MIN_SCALE,
     calibrate,
+    distance_limits,
     false_alarm_threshold,
     fit_platt,
     miss_threshold,
@@ -100,3 +101,13 @@ def test_an_answer_without_both_classes_stays_uncalibrated():
 def test_calibration_of_one_class_is_refused():
     with pytest.raises(ValueError, match="both classes"):
         calibrate([row for row in rows() if row["label"] == 0], "made")
+
+
+def test_a_fortieth_of_the_clips_lies_beyond_the_distance_limit():
+    clips = [
+        {"distances": {"video": float(value), "audio": 1.0} if value < 30 else {"video": float(value)}}
+        for value in range(200)
+    ]
+    limits = distance_limits(clips)
+    assert sum(clip["distances"]["video"] > limits["video"] for clip in clips) == 5
+    assert "audio" not in limits, "thirty distances say nothing of the fortieth largest"
