@@ -124,6 +124,7 @@ class RunConfig:
         data: see `DataConfig`.
         training: fields of `MACBDFTrainingArguments`.
         early_stopping_patience: evaluations without a better `metric_for_best_model` before the run ends; 0 = never.
+        half_precision_weights: store the trained weights as float16; they are computed with as float32.
         calibrate: fit the calibration on the evaluation windows at the end; `macbdf detect` needs one.
     """
 
@@ -134,6 +135,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     training: dict[str, Any] = field(default_factory=dict)
     early_stopping_patience: int = 0
+    half_precision_weights: bool = False
     calibrate: bool = True
 
     def __post_init__(self) -> None:

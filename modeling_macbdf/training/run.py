@@ -16,6 +16,7 @@ from ..evaluation.calibration import calibrate
 from .config import RunConfig
 from .metrics import scored_rows, window_metrics
 from .pretrained import load_imagenet
+from .storage import store_in_half_precision
 from .trainer import MACBDFTrainer
 from .windows import build_data
 
@@ -70,6 +71,8 @@ class Run:
         folder = self.output_dir / "model"
         trainer.save_model(str(folder))
         if trainer.is_world_process_zero():
+            if self.config.half_precision_weights:
+                store_in_half_precision(folder)
             self.processor.save_pretrained(folder)
             facts = {"config": self.config.as_yaml(), "data": self.data.facts, "metrics": found.metrics}
             (folder / "training_run.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
