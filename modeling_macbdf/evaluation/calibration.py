@@ -103,6 +103,38 @@ def calibrate(rows: Sequence[Mapping[str, Any]], source: str) -> dict[str, Any]:
     }
 
 
+def with_answer(
+    calibration: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]], answer: str, source: str
+) -> dict[str, Any]:
+    """The calibration with one answer fitted on other clips; verdict thresholds and the other answers stay.
+
+    Args:
+        calibration: of `calibrate`.
+        rows: as for `calibrate`, with labels of this answer.
+        answer: "joint", "video" or "audio".
+        source: as for `calibrate`.
+
+    Raises:
+        ValueError: nothing to add to, or clips of one class only.
+    """
+    if not calibration:
+        raise ValueError(f"answer {answer!r} must be added to a whole calibration, but the model has none")
+    chosen = [row for row in rows if _has(row, answer)]
+    labels, log_odds = _columns(chosen, answer)
+    if len(set(labels.tolist())) < 2:
+        raise ValueError(
+            f"rows must hold clips of both classes for {answer!r}, but hold {sorted(set(labels.tolist()))}"
+        )
+    fitted = fit_platt(labels, log_odds, metrics.source_weights(labels, [row["source"] for row in chosen]))
+    limits = {name: value for name, value in distance_limits(chosen).items() if name == answer}
+    return {
+        **calibration,
+        answer: fitted,
+        "distance_limit": calibration.get("distance_limit", {}) | limits,
+        "source": f"{calibration['source']}; {answer}: {source}",
+    }
+
+
 def distance_limits(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """For each stream the feature distance that 2.5 % of the clips lie beyond, where enough clips have one."""
     limits = {}

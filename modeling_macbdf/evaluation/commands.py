@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tqdm import tqdm
 from transformers import AutoConfig
 
@@ -15,7 +16,7 @@ from ..data.commands import add_dataset_arguments, read_from_arguments
 from ..data.records import ClipRecord
 from ..inference import Detector
 from ..report import dump_json, write_atomically
-from .calibration import IDENTITY, calibrate
+from .calibration import IDENTITY, calibrate, with_answer
 from .card import model_card
 from .evaluate import evaluate, score_records
 from .groups import by_group
@@ -25,6 +26,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `macbdf evaluate`."""
     _add_model_arguments(parser)
     add_dataset_arguments(parser)
+    _add_left_out_argument(parser)
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="write metrics and scores as JSON")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap draws over identities (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
@@ -34,6 +36,10 @@ def add_calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `macbdf calibrate`."""
     _add_model_arguments(parser)
     add_dataset_arguments(parser)
+    _add_left_out_argument(parser)
+    parser.add_argument(
+        "--answer", choices=("joint", "video", "audio"), help="fit this answer only; the rest of the calibration stays"
+    )
     parser.add_argument("--source", required=True, help="the data in words; stored in the config beside the numbers")
 
 
@@ -50,6 +56,15 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust-remote-code", action="store_true", help="run the model code of a Hub repository")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N")
+
+
+def _add_left_out_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--left-out-of",
+        type=Path,
+        metavar="YAML",
+        help="only the generators and people that this training configuration leaves out",
+    )
 
 
 def _detector(arguments: argparse.Namespace, **options: Any) -> Detector:
@@ -69,9 +84,26 @@ def _with_bar(records: Iterable[ClipRecord], total: int) -> Iterator[ClipRecord]
 
 def _records(arguments: argparse.Namespace) -> tuple[list[ClipRecord], list[dict[str, Any]]]:
     records, problems = read_from_arguments(arguments)
+    if arguments.left_out_of:
+        names = left_out_names(arguments.left_out_of)
+        records = [record for record in records if {record.generator, *record.identities} & names]
     if not records:
         raise ValueError(f"the dataset must hold at least one clip, but {arguments.root} with its options holds none")
     return records, [problem.to_dict() for problem in problems]
+
+
+def left_out_names(path: Path) -> set[str]:
+    """Generators and identities that a training configuration keeps out of training.
+
+    Raises:
+        ValueError: the file has no training set with `leave_out`.
+    """
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    sets = (settings.get("data") or {}).get("sets") or []
+    names = {str(name) for part in sets for name in part.get("leave_out", [])}
+    if not names:
+        raise ValueError(f"--left-out-of must name a configuration with data.sets and leave_out, but {path} has none")
+    return names
 
 
 def run_evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -107,8 +139,12 @@ def run_calibrate(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"model must be a folder with a config.json, but got {folder}")
     records, _ = _records(arguments)
     detector = _detector(arguments, calibration=IDENTITY)
-    calibration = calibrate(score_records(detector, _with_bar(records, len(records))), arguments.source)
+    rows = score_records(detector, _with_bar(records, len(records)))
     config = AutoConfig.from_pretrained(folder)
+    if arguments.answer is None:
+        calibration = calibrate(rows, arguments.source)
+    else:
+        calibration = with_answer(config.calibration, rows, arguments.answer, arguments.source)
     config.calibration = calibration
     config.save_pretrained(folder)
     return calibration

@@ -11,7 +11,9 @@ from modeling_macbdf.evaluation.calibration import (
     fit_platt,
     miss_threshold,
     verdict_thresholds,
+    with_answer,
 )
+from modeling_macbdf.evaluation.commands import left_out_names
 
 
 def sample(separation: float, n: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -111,3 +113,25 @@ def test_a_fortieth_of_the_clips_lies_beyond_the_distance_limit():
     limits = distance_limits(clips)
     assert sum(clip["distances"]["video"] > limits["video"] for clip in clips) == 5
     assert "audio" not in limits, "thirty distances say nothing of the fortieth largest"
+
+
+def test_one_answer_is_fitted_on_other_clips_and_the_rest_stays():
+    whole = calibrate(rows(separation=2.0), "first")
+    other = rows(n=400, separation=4.0)
+    changed = with_answer(whole, other, "video", "second")
+    assert changed["video"] == pytest.approx(calibrate(other, "second")["video"])
+    assert {name: value for name, value in changed.items() if name not in ("video", "source", "distance_limit")} == {
+        name: value for name, value in whole.items() if name not in ("video", "source", "distance_limit")
+    }
+    assert changed["source"] == "first; video: second"
+    with pytest.raises(ValueError, match="whole calibration"):
+        with_answer(None, other, "video", "second")
+
+
+def test_the_clips_that_a_recipe_leaves_out_are_found(tmp_path):
+    recipe = tmp_path / "train.yaml"
+    recipe.write_text("data: {sets: [{cache: a, leave_out: [XTTS, 7]}, {cache: b}, {cache: c, leave_out: [ann]}]}")
+    assert left_out_names(recipe) == {"XTTS", "7", "ann"}
+    recipe.write_text("data: {cache: a}")
+    with pytest.raises(ValueError, match=r"leave_out.*train\.yaml has none"):
+        left_out_names(recipe)
