@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .evidence.page import HtmlReport
     from .inference import Detector
-    from .verdicts import FileResult
 
 EXIT_OK, EXIT_SOME_NOT_SCORED, EXIT_USAGE = 0, 1, 2
 
@@ -87,15 +88,16 @@ def _detect(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         max_duration_s=60.0 * arguments.max_minutes,
     )
-    judge, write_page = _with_page(detector, arguments) if arguments.html else (detector.detect, None)
+    page = _page(detector, arguments) if arguments.html else None
     results = []
     for path in _progress(paths):
-        results.append(replace(judge(path), provenance=read_provenance(path)))
+        judged = page.judge(path) if page else replace(detector.detect(path), provenance=read_provenance(path))
+        results.append(judged)
         print(report.as_text(results[-1]), flush=True)
     if len(results) > 1:
         print(report.summary_text(results))
-    if write_page:
-        write_page()
+    if page:
+        report.write_atomically(arguments.html, page.render())
     if arguments.json:
         document = report.as_json(results, detector.model_info, report.run_facts(detector))
         report.write_atomically(arguments.json, report.dump_json(document))
@@ -104,25 +106,12 @@ def _detect(arguments: argparse.Namespace) -> int:
     return EXIT_OK if all(result.scored for result in results) else EXIT_SOME_NOT_SCORED
 
 
-def _with_page(
-    detector: "Detector", arguments: argparse.Namespace
-) -> tuple[Callable[[str], "FileResult"], Callable[[], None]]:
-    """A judge that keeps the evidence for the HTML page, and what writes the page in the end."""
-    from . import report
+def _page(detector: "Detector", arguments: argparse.Namespace) -> "HtmlReport":
     from .evidence.card_facts import read_card
-    from .evidence.collect import judge_with_evidence
     from .evidence.page import HtmlReport
     from .inference import shipped_model
-    from .provenance import read_provenance
 
-    page = HtmlReport(detector, read_card(arguments.model or shipped_model(), arguments.revision))
-
-    def judge(path: str) -> "FileResult":
-        result, evidence = judge_with_evidence(detector, path)
-        page.add(path, replace(result, provenance=read_provenance(path)), evidence)
-        return result
-
-    return judge, lambda: report.write_atomically(arguments.html, page.render())
+    return HtmlReport(detector, read_card(arguments.model or shipped_model(), arguments.revision))
 
 
 def expand_paths(patterns: Sequence[str]) -> list[str]:
@@ -280,8 +269,24 @@ def _push_space(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    from .demo.commands import add_demo_arguments
+
+    add_demo_arguments(parser)
+    parser.set_defaults(run=_demo)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from .demo.commands import run_demo
+
+    _without_loading_bars()
+    run_demo(arguments, announce=partial(print, flush=True))
+    return EXIT_OK
+
+
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "detect": ("judge files, folders and globs", _detect_arguments),
+    "demo": ("judge clips in the browser, on this machine", _demo_arguments),
     "make-clip": ("render a small talking-face clip (public-domain portrait, made voice)", _make_clip_arguments),
     "preprocess": ("turn a dataset into a cache of face tracks and sound", _preprocess_arguments),
     "data": ("look at a dataset", _data_arguments),

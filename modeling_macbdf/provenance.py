@@ -5,33 +5,13 @@ list of trusted signers is used: a valid signature says that the file is as its 
 """
 
 import os
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .verdicts import Provenance
+
 _OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 _NO_TRUST_LIST = "signingCredential.untrusted"  # always reported, because no list of signers is given
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """The content credentials of one file.
-
-    Attributes:
-        state: "none", "valid" (signature and content fit), "invalid", "unreadable".
-        signer: whom the certificate names; not checked against a list of trusted signers.
-        generator: the program that wrote the credentials.
-        actions: what was done to the file, as the credentials tell.
-        source_types: IPTC's digital source types, such as "trainedAlgorithmicMedia" for generated media.
-        problems: what did not fit, in the words of the library.
-    """
-
-    state: str
-    signer: str | None = None
-    generator: str | None = None
-    actions: tuple[str, ...] = ()
-    source_types: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
 
 
 def read_provenance(path: str | os.PathLike[str]) -> Provenance | None:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from .provenance import Provenance
-
 
 class Verdict(StrEnum):
     """The answer for one file. A file that could not be judged has none."""
@@ -69,6 +67,27 @@ class Segment:
     p_fake_video: float | None = None
     p_fake_audio: float | None = None
     in_sync: float | None = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The content credentials of one file.
+
+    Attributes:
+        state: "none", "valid" (signature and content fit), "invalid", "unreadable".
+        signer: whom the certificate names; not checked against a list of trusted signers.
+        generator: the program that wrote the credentials.
+        actions: what was done to the file, as the credentials tell.
+        source_types: IPTC's digital source types, such as "trainedAlgorithmicMedia" for generated media.
+        problems: what did not fit, in the words of the library.
+    """
+
+    state: str
+    signer: str | None = None
+    generator: str | None = None
+    actions: tuple[str, ...] = ()
+    source_types: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ..provenance import in_words
 from ..verdicts import FileResult, Segment, Verdict
 from .collect import Evidence
 from .pictures import data_uri, face_strip, spectrogram
@@ -166,3 +167,8 @@ def left_out(evidence: Evidence) -> str:
     if not evidence.left_out:
         return '<p class="m-small">Everything in the file was judged.</p>'
     return "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in evidence.left_out) + "</ul>"
+
+
+def provenance(result: FileResult) -> str:
+    """What the content credentials say, in one sentence."""
+    return escape(in_words(result.provenance))

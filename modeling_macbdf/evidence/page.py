@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -9,11 +10,11 @@ from PIL import Image
 
 from ..inference import Detector
 from ..media.outcomes import MediaError
-from ..provenance import in_words
+from ..provenance import read_provenance
 from ..report import run_facts, summary_text
 from ..verdicts import FileResult
 from . import card_facts, fragments
-from .collect import Evidence
+from .collect import Evidence, judge_with_evidence
 from .pictures import PREVIEW_SIDE, Framer, data_uri, still
 from .style import PAGE, PARTS, VARIABLES
 
@@ -42,6 +43,12 @@ class HtmlReport:
         self.detector, self.card = detector, card
         self._results: list[FileResult] = []
         self._articles: list[str] = []
+
+    def judge(self, path: str | os.PathLike[str]) -> FileResult:
+        """Judges a file as `Detector.detect` does, and adds it with its evidence."""
+        result, evidence = judge_with_evidence(self.detector, path)
+        self.add(path, replace(result, provenance=read_provenance(path)), evidence)
+        return self._results[-1]
 
     def add(self, path: str | os.PathLike[str], result: FileResult, evidence: Evidence) -> None:
         """Adds a judged file, which must still be there for its picture."""
@@ -85,7 +92,7 @@ def _article(
         f"<article><h2>{escape(os.path.basename(result.path))}</h2>",
         fragments.verdict_card(result, calibration),
         _facts(result),
-        f"<p>{escape(in_words(result.provenance))}</p>",
+        f"<p>{fragments.provenance(result)}</p>",
     ]
     if result.scored:
         parts += [

@@ -14,15 +14,17 @@ PARTS = """
 .m-card h2 { margin: 0 0 6px; font-size: 1.5rem; color: var(--m-ink); }
 .m-card.m-real { border-left-color: var(--m-real); } .m-card.m-fake { border-left-color: var(--m-fake); }
 .m-card.m-inconclusive { border-left-color: var(--m-inconclusive); }
-.m-card p { margin: 4px 0; } .m-small { font-size: .85rem; color: var(--m-soft); margin: 4px 0; }
+.m-card p { margin: 4px 0; } .m-small.m-small { font-size: .85rem; color: var(--m-soft); margin: 4px 0; }
 .m-scale { position: relative; display: flex; height: 14px; margin: 8px 0; }
 .m-zone { opacity: .55; } .m-zone.m-real { background: var(--m-real); border-radius: 7px 0 0 7px; }
 .m-zone.m-fake { background: var(--m-fake); border-radius: 0 7px 7px 0; }
 .m-zone.m-inconclusive { background: var(--m-inconclusive); }
 .m-scale b { position: absolute; top: -4px; width: 4px; height: 22px; margin-left: -2px; background: var(--m-ink);
   border-radius: 2px; }
-.m-table { border-collapse: collapse; width: 100%; } .m-table th, .m-table td { text-align: left; padding: 4px 8px;
-  border-bottom: 1px solid var(--m-line); color: var(--m-ink); vertical-align: top; overflow-wrap: anywhere; }
+.m-table { border-collapse: collapse; width: 100%; } .m-table.m-table th, .m-table.m-table td { text-align: left;
+  padding: 4px 8px; border: 0; border-bottom: 1px solid var(--m-line); color: var(--m-ink); vertical-align: top; }
+.m-table.m-table th { white-space: nowrap; overflow-wrap: normal; } .m-table td:last-child { overflow-wrap: anywhere; }
+.m-table td:not(:last-child) { overflow-wrap: normal; min-width: 5.5rem; }
 .m-timeline { position: relative; padding: 4px 0; border-radius: 6px; cursor: pointer; }
 .m-timeline:focus-visible { outline: 3px solid var(--m-inconclusive); outline-offset: 2px; }
 .m-lane { display: flex; align-items: center; margin: 3px 0; color: var(--m-ink); }

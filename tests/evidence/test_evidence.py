@@ -15,7 +15,7 @@ from modeling_macbdf.evidence.page import HtmlReport
 from modeling_macbdf.evidence.pictures import Framer, overlay, write_preview
 from modeling_macbdf.media.decode import iter_frames, probe
 from modeling_macbdf.media.write import WriteOptions, write_clip
-from modeling_macbdf.provenance import Provenance
+from modeling_macbdf.verdicts import Provenance
 
 CARD = """# m
 

@@ -1,0 +1,137 @@
+"""Starts the demo: loopback by default, no analytics, everything that it writes in one folder that goes with it."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+# Before gradio is imported: it reads these on import.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import torch
+
+try:
+    import gradio as gr
+    from gradio import route_utils
+except ImportError as error:
+    from ..media.outcomes import missing_extra
+
+    raise missing_extra("gradio", "demo") from error
+
+from ..evidence.card_facts import read_card
+from ..evidence.style import PARTS, VARIABLES
+from ..inference import Detector, shipped_model
+from .layout import build
+from .service import JudgeService
+
+_FONT, _MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]  # none is fetched
+_SCHEMES = ".gradio-container { color-scheme: light } .dark .gradio-container { color-scheme: dark }"
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """How the demo runs.
+
+    Attributes:
+        model, revision: as in `Detector.from_pretrained`.
+        device: as in `Detector`.
+        host, port: where it listens. Port 0 takes any free one.
+        max_megabytes, max_minutes: larger and longer uploads are refused.
+        workers: uploads judged at once.
+        max_waiting: uploads in the queue; further ones are told that it is full.
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    device: str = "auto"
+    host: str = "127.0.0.1"
+    port: int = 7860
+    max_megabytes: int = 200
+    max_minutes: float = 5.0
+    workers: int = 2
+    max_waiting: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("max_megabytes", "max_minutes", "workers", "max_waiting"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, but it is {getattr(self, name)}")
+
+
+class _OwnUpload(route_utils.GradioUploadFile):
+    """An upload in a folder of its own.
+
+    Gradio names the folder by the content alone: two people with the same clip would share one file, and deleting it
+    after the first judgement would take it from the second.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sha.update(secrets.token_bytes(16))
+
+
+@contextmanager
+def running(options: DemoOptions, detector: Detector | None = None) -> Iterator[str]:
+    """Runs the demo in the background and gives its address; its folder is deleted in the end.
+
+    Args:
+        options: how it runs.
+        detector: in place of the one that the options name.
+    """
+    route_utils.GradioUploadFile = _OwnUpload  # type: ignore[misc]
+    with tempfile.TemporaryDirectory(prefix="macbdf-demo-", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        page = _page(options, detector, Path(folder))
+        try:
+            yield _launch(page, options)
+        finally:
+            page.close(verbose=False)
+            os.environ.pop("GRADIO_TEMP_DIR", None)
+
+
+def serve(options: DemoOptions, announce: Callable[[str], None]) -> None:
+    """Runs the demo until it is interrupted.
+
+    Args:
+        options: how it runs.
+        announce: told in words where it listens.
+    """
+    with running(options) as address:
+        announce(f"MACB-DF listens on {address} (Ctrl+C ends it)")
+        Event().wait()
+
+
+def _page(options: DemoOptions, detector: Detector | None, folder: Path) -> gr.Blocks:
+    name = options.model or shipped_model()
+    if detector is None:
+        detector = Detector.from_pretrained(
+            name, revision=options.revision, device=options.device, max_duration_s=60.0 * options.max_minutes
+        )
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.workers))
+    service = JudgeService(detector, folder, read_card(name, options.revision))
+    limits = f"at most {options.max_megabytes} MB and {float(detector.limits.max_duration_s) / 60:g} min"
+    return build(service, options.workers, limits)
+
+
+def _launch(page: gr.Blocks, options: DemoOptions) -> str:
+    page.queue(max_size=options.max_waiting, default_concurrency_limit=options.workers)
+    _, address, _ = page.launch(
+        server_name=options.host,
+        server_port=options.port or None,
+        max_file_size=options.max_megabytes * 1_000_000,
+        theme=gr.themes.Default(font=_FONT, font_mono=_MONO),
+        head=f"<style>{VARIABLES}{PARTS}{_SCHEMES}</style>",
+        footer_links=["api", "settings"],
+        prevent_thread_lock=True,
+        share=False,
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        quiet=True,
+    )
+    return str(address)
