@@ -206,8 +206,43 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     _without_loading_bars()
     result = run_evaluate(arguments)
+    if result is None:  # not the first of several processes
+        return EXIT_OK
     print(evaluation_text(result))
     return EXIT_OK if result["coverage"]["scored"] == result["coverage"]["clips"] else EXIT_SOME_NOT_SCORED
+
+
+def _robustness_arguments(parser: argparse.ArgumentParser) -> None:
+    from .evaluation.commands_robustness import add_robustness_arguments
+
+    add_robustness_arguments(parser)
+    parser.set_defaults(run=_robustness)
+
+
+def _robustness(arguments: argparse.Namespace) -> int:
+    from .evaluation.commands_robustness import robustness_markdown, run_robustness
+
+    _without_loading_bars()
+    result = run_robustness(arguments)
+    if result is not None:
+        print(robustness_markdown(result))
+    return EXIT_OK
+
+
+def _matrix_arguments(parser: argparse.ArgumentParser) -> None:
+    from .training.commands_matrix import add_matrix_arguments
+
+    add_matrix_arguments(parser)
+    parser.set_defaults(run=_matrix)
+
+
+def _matrix(arguments: argparse.Namespace) -> int:
+    from .training.commands_matrix import run_matrix
+    from .training.matrix import matrix_markdown
+
+    _without_loading_bars()
+    print(matrix_markdown(run_matrix(arguments)))
+    return EXIT_OK
 
 
 def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -290,7 +325,9 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "make-clip": ("render a small talking-face clip (public-domain portrait, made voice)", _make_clip_arguments),
     "preprocess": ("turn a dataset into a cache of face tracks and sound", _preprocess_arguments),
     "data": ("look at a dataset", _data_arguments),
-    "evaluate": ("score a dataset: metrics, intervals, coverage", _evaluate_arguments),
+    "evaluate": ("score a dataset: metrics, intervals, coverage, shortcut probes", _evaluate_arguments),
+    "robustness": ("score a dataset under codecs, blur, noise and the like", _robustness_arguments),
+    "matrix": ("train on some sets, test on others: one table", _matrix_arguments),
     "calibrate": ("fit the probabilities and thresholds of a model", _calibrate_arguments),
     "card": ("write a model card from evaluations", _card_arguments),
     "push": ("send a model to the Hugging Face Hub, with all that makes it work there", _push_arguments),

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from .media.audio import Audio, read_audio
@@ -42,14 +43,18 @@ class FileSource:
     Args:
         path: the file.
         limits: what it may cost.
+        audio_path: a file that holds its sound, where the two are kept apart.
     """
 
-    def __init__(self, path: str, limits: DecodeLimits | None = None) -> None:
-        self.path, self.limits = path, limits
+    def __init__(self, path: str, limits: DecodeLimits | None = None, audio_path: str | None = None) -> None:
+        self.path, self.limits, self._audio_path = path, limits, audio_path
 
     def info(self) -> MediaInfo:
         """See `Source`."""
-        return probe(self.path, self.limits)
+        found = probe(self.path, self.limits)
+        if self._audio_path is None:
+            return found
+        return replace(found, audio=probe(self._audio_path, self.limits).audio, audio_streams=1)
 
     def sha256(self) -> str | None:
         """See `Source`."""
@@ -58,7 +63,7 @@ class FileSource:
 
     def audio(self, sampling_rate: int) -> Audio | None:
         """See `Source`."""
-        return read_audio(self.path, sampling_rate, limits=self.limits)
+        return read_audio(self._audio_path or self.path, sampling_rate, limits=self.limits)
 
     def frames(self, rate_hz: float, warnings: list[str]) -> Iterator[Frame]:
         """See `Source`."""

@@ -7,6 +7,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from ..pipeline import MEDIA_PACKAGES, TASK
 from .groups import by_group
+from .tables import evaluation_markdown, number
 
 TAGS = ["deepfake-detection", "audio-visual", "video", "audio", "face-forgery", "voice-cloning", "macb-df"]
 TAGS += ["arxiv:2505.12966"]  # the Hub links it to the paper
@@ -80,7 +81,7 @@ def model_card(name: str, config: Any, evaluations: Sequence[Mapping[str, Any]],
         _USE.format(packages=MEDIA_PACKAGES, task=TASK, repo=placeholder(name)),
         _bullets("Training data", training.get("data", [])),
         _bullets("Terms", training.get("terms", [])),
-        *([_evaluation(evaluation) for evaluation in evaluations] or [_NO_EVALUATION]),
+        *([evaluation_markdown(evaluation) for evaluation in evaluations] or [_NO_EVALUATION]),
         _calibration(config.calibration or {}),
         _groups(evaluations),
         _KNOWN_FAILURES,
@@ -135,35 +136,6 @@ def _bullets(title: str, sentences: Sequence[str]) -> str:
     return f"## {title}\n\n" + "".join(f"- {sentence}\n" for sentence in sentences) if sentences else ""
 
 
-def _evaluation(result: Mapping[str, Any]) -> str:
-    covered = result["coverage"]
-    lines = [
-        f"## Results on {_title(result)}\n",
-        f"{covered['scored']} of {covered['clips']} clips scored ({_counts(covered['by_status'])}). Intervals: 95 %, "
-        f"{result['bootstrap']['resamples']} bootstrap draws over identities, seed {result['bootstrap']['seed']}.\n",
-        "| metric | value | interval | unscored clips counted as wrong |\n|---|---|---|---|",
-    ]
-    for name, value in result["metrics"].items():
-        low_high = result["intervals"].get(name)
-        interval = f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
-        lines.append(f"| {name} | {_number(value)} | {interval} | {_number(result['worst_case'].get(name))} |")
-    streams = [
-        f"{name} alone {_number(s['auc_against_clip'])} ({s['scored']} clips)" for name, s in result["streams"].items()
-    ]
-    lines.append(f"\nAUC of each stream's own answer against the clip's label: {', '.join(streams)}.\n")
-    lines.append("| generator | clips | AUC | AUC, reals balanced by source |\n|---|---|---|---|")
-    for name, row in result["by_generator"].items():
-        lines.append(f"| {name} | {row['clips']} | {_number(row['auc'])} | {_number(row['auc_balanced'])} |")
-    return "\n".join([*lines, *_probes(result.get("probes", {})), f"\nCommand: `{result['command']}`\n"])
-
-
-def _probes(probes: Mapping[str, Any]) -> list[str]:
-    """Shortcut probes beside the score: what something that looks at no forgery reaches on the same clips."""
-    rows = [(name, probe if isinstance(probe, Mapping) else {"auc": probe}) for name, probe in probes.items()]
-    table = [f"| {name} | {_number(row['auc'])} |" for name, row in rows if "auc" in row]
-    return ["\n| shortcut probe | AUC |\n|---|---|", *table] if table else []
-
-
 def _calibration(calibration: Mapping[str, Any]) -> str:
     if not calibration:
         return "## Calibration\n\nNone: this checkpoint gives no verdicts.\n"
@@ -194,7 +166,7 @@ def _groups(evaluations: Sequence[Mapping[str, Any]]) -> str:
 
 def _group_cells(row: Mapping[str, Any]) -> str:
     cells = ("reals", "reals_called_fake", "reals_inconclusive", "fakes", "fakes_called_real")
-    return " | ".join(str(row[cell]) if cell in ("reals", "fakes") else _number(row[cell]) for cell in cells)
+    return " | ".join(str(row[cell]) if cell in ("reals", "fakes") else number(row[cell]) for cell in cells)
 
 
 def _energy_kwh(cost: Mapping[str, Any]) -> float:
@@ -226,11 +198,3 @@ def _cost(cost: Mapping[str, Any]) -> str:
 
 def _commands(commands: Sequence[str]) -> str:
     return "## Commands\n\n```bash\n" + "\n".join(commands) + "\n```\n" if commands else ""
-
-
-def _counts(by_status: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in by_status.items())
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

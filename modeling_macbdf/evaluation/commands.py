@@ -14,29 +14,38 @@ from transformers import AutoConfig
 
 from ..data.commands import add_dataset_arguments, read_from_arguments
 from ..data.records import ClipRecord
+from ..data.splits import identity_groups
 from ..inference import Detector
 from ..report import dump_json, write_atomically
 from .calibration import IDENTITY, calibrate, with_answer
 from .card import model_card
-from .evaluate import evaluate, score_records
+from .evaluate import evaluate
 from .groups import by_group
+from .masked import MaskedModel
+from .overlap import identity_overlap, training_people
+from .plots import draw_all
+from .probes import audit, warnings
+from .score import Processes, ScoreLog, log_path, score_all, score_records, weights_digest, witnessed_row
+from .tables import evaluation_markdown, number
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `macbdf evaluate`."""
-    _add_model_arguments(parser)
+    add_model_arguments(parser)
     add_dataset_arguments(parser)
-    _add_left_out_argument(parser)
+    add_left_out_argument(parser)
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="write metrics and scores as JSON")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write a Markdown table and plots there")
+    parser.add_argument("--no-probes", action="store_true", help="leave the shortcut audit out")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap draws over identities (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
 
 
 def add_calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `macbdf calibrate`."""
-    _add_model_arguments(parser)
+    add_model_arguments(parser)
     add_dataset_arguments(parser)
-    _add_left_out_argument(parser)
+    add_left_out_argument(parser)
     parser.add_argument(
         "--answer", choices=("joint", "video", "audio"), help="fit this answer only; the rest of the calibration stays"
     )
@@ -50,7 +59,8 @@ def add_card_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--training", type=Path, metavar="JSON", help="facts of the training: data, terms, command")
 
 
-def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that choose a model; all commands that score share them."""
     parser.add_argument("--model", required=True, metavar="DIR_OR_REPO")
     parser.add_argument("--revision", help="of a Hub repository")
     parser.add_argument("--trust-remote-code", action="store_true", help="run the model code of a Hub repository")
@@ -58,7 +68,8 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=8, metavar="N")
 
 
-def _add_left_out_argument(parser: argparse.ArgumentParser) -> None:
+def add_left_out_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument that keeps only what a training left out."""
     parser.add_argument(
         "--left-out-of",
         type=Path,
@@ -67,22 +78,29 @@ def _add_left_out_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _detector(arguments: argparse.Namespace, **options: Any) -> Detector:
+def make_detector(arguments: argparse.Namespace, **options: Any) -> Detector:
+    """The detector that the arguments name."""
     return Detector.from_pretrained(
         arguments.model,
         revision=arguments.revision,
         trust_remote_code=arguments.trust_remote_code,
-        device=arguments.device,
+        device=Processes.current().device if arguments.device == "auto" else arguments.device,
         batch_size=arguments.batch_size,
         **options,
     )
 
 
-def _with_bar(records: Iterable[ClipRecord], total: int) -> Iterator[ClipRecord]:
+def with_bar(records: Iterable[ClipRecord], total: int) -> Iterator[ClipRecord]:
+    """The records, with a progress bar on a terminal."""
     return iter(tqdm(records, total=total, unit="clip", disable=not sys.stderr.isatty()))
 
 
-def _records(arguments: argparse.Namespace) -> tuple[list[ClipRecord], list[dict[str, Any]]]:
+def records_of(arguments: argparse.Namespace) -> tuple[list[ClipRecord], list[dict[str, Any]]]:
+    """The chosen dataset's records and its problems.
+
+    Raises:
+        ValueError: it holds no clip.
+    """
     records, problems = read_from_arguments(arguments)
     if arguments.left_out_of:
         names = left_out_names(arguments.left_out_of)
@@ -106,26 +124,67 @@ def left_out_names(path: Path) -> set[str]:
     return names
 
 
-def run_evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Scores the dataset and writes the JSON; returns it.
+def run_evaluate(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Scores the dataset and writes the JSON, and with `--out` the tables and plots.
+
+    Returns:
+        The result; None on all processes but the first.
 
     Raises:
-        ValueError: the dataset cannot be read or is empty, or the model is untrained.
+        ValueError: the dataset cannot be read or is empty, the model is untrained, or an earlier run's log that was to
+            be continued belongs to another model.
     """
-    records, problems = _records(arguments)
-    detector = _detector(arguments)
-    rows = score_records(detector, _with_bar(records, len(records)))
-    result = evaluate(rows, resamples=arguments.resamples, seed=arguments.seed)
+    records, problems = records_of(arguments)
+    detector = make_detector(arguments)
+    processes = Processes.current()
+    rows = _scored_rows(arguments, records, detector, processes)
+    if processes.rank:
+        return None
+    draws = {"resamples": arguments.resamples, "seed": arguments.seed}
     result = {
         "schema_version": 1,
         "model": detector.model_info,
         "dataset": {"name": arguments.dataset, "splits": arguments.split, "problems": problems},
         "command": shlex.join(["macbdf", *sys.argv[1:]]),
-        "bootstrap": {"resamples": arguments.resamples, "seed": arguments.seed, "over": "identities"},
-        **result,
+        "bootstrap": {**draws, "over": "identities"},
+        **evaluate(rows, **draws),
+        "probes": None if arguments.no_probes else _audit(arguments, records, rows, draws),
     }
     write_atomically(arguments.json, dump_json(result))
+    if arguments.out is not None:
+        _write_out(arguments.out, result)
+    ScoreLog(log_path(arguments.json), {}).remove()
     return result
+
+
+def _scored_rows(
+    arguments: argparse.Namespace, records: list[ClipRecord], detector: Detector, processes: Processes
+) -> list[dict[str, Any]]:
+    masked = MaskedModel(detector)
+    made_by = {"weights": weights_digest(detector.model), "probes": not arguments.no_probes}
+    log = ScoreLog(log_path(arguments.json), made_by, processes.rank)
+
+    def score(record: ClipRecord) -> dict[str, Any]:
+        return witnessed_row(detector, masked, record, probes=not arguments.no_probes)
+
+    return score_all(records, score, log, processes, lambda todo: with_bar(todo, len(todo)))
+
+
+def _audit(
+    arguments: argparse.Namespace, records: list[ClipRecord], rows: list[dict[str, Any]], draws: dict[str, int]
+) -> dict[str, Any]:
+    """The probes' results, the identity overlap, and the warnings of both."""
+    place = {id(record): number for number, group in enumerate(identity_groups(records)) for record in group}
+    probes: dict[str, Any] = audit(rows, [place[id(record)] for record in records], **draws)
+    trained_on = training_people(arguments.model, arguments.revision)
+    probes["identity_overlap"] = identity_overlap(records, trained_on)
+    return probes | {"warnings": warnings(probes)}
+
+
+def _write_out(folder: Path, result: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "evaluation.md", evaluation_markdown(result, level=1))
+    draw_all(result, folder)
 
 
 def run_calibrate(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -137,9 +196,9 @@ def run_calibrate(arguments: argparse.Namespace) -> dict[str, Any]:
     folder = Path(arguments.model)
     if not (folder / "config.json").is_file():
         raise ValueError(f"model must be a folder with a config.json, but got {folder}")
-    records, _ = _records(arguments)
-    detector = _detector(arguments, calibration=IDENTITY)
-    rows = score_records(detector, _with_bar(records, len(records)))
+    records, _ = records_of(arguments)
+    detector = make_detector(arguments, calibration=IDENTITY)
+    rows = score_records(detector, with_bar(records, len(records)))
     config = AutoConfig.from_pretrained(folder)
     if arguments.answer is None:
         calibration = calibrate(rows, arguments.source)
@@ -183,4 +242,8 @@ def evaluation_text(result: dict[str, Any]) -> str:
         lines.append(f"{name:>20} {'-' if value is None else f'{value:.3f}'}{interval}")
     covered = result["coverage"]
     lines.append(f"{'scored':>20} {covered['scored']} of {covered['clips']} clips: {covered['by_status']}")
+    for name, probe in (result["probes"] or {}).items():
+        if isinstance(probe, dict) and "auc" in probe:
+            lines.append(f"{'probe ' + name:>20} {number(probe['auc'])}")
+    lines += [f"WARNING {sentence}" for sentence in (result["probes"] or {}).get("warnings", [])]
     return "\n".join(lines)

@@ -1,141 +1,207 @@
-"""Scores a dataset through the same `Detector` as every other user, and says what the scores are worth.
+"""What scored clips are worth: metrics, intervals, generators, categories, places in time, coverage.
 
 Nothing is dropped: clips without a score are counted by status, and appear in a worst-case column as if they had been
 answered wrongly with full confidence.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import average_precision_score, brier_score_loss
 
-from ..data.records import ClipRecord
-from ..inference import Detector
-from ..verdicts import FileResult
-from . import metrics
+from . import bootstrap, localisation, metrics
 from .calibration import ANSWERS
+from .score import Row
+
+EVEN_ODDS = 0.5
 
 
-def score_records(
-    detector: Detector, records: Iterable[ClipRecord], on_result: Callable[[FileResult], None] | None = None
-) -> list[dict[str, Any]]:
-    """One row per record: its labels and group names beside what the detector said."""
-    rows = []
-    for record in records:
-        result = detector.detect(record.path)
-        if on_result is not None:
-            on_result(result)
-        rows.append(_row(record, result))
-    return rows
-
-
-def _row(record: ClipRecord, result: FileResult) -> dict[str, Any]:
-    return {
-        "path": record.path,
-        "label": record.label,
-        "video_label": record.video_label,
-        "audio_label": record.audio_label,
-        "p_fake": result.p_fake,
-        "p_fake_video": result.p_fake_video,
-        "p_fake_audio": result.p_fake_audio,
-        "distances": dict(result.distances),
-        "status": str(result.status),
-        "verdict": None if result.verdict is None else str(result.verdict),
-        "generator": record.generator,
-        "source": record.source,
-        "language": record.language,
-        "group": record.group,
-        "identity": "|".join(sorted(record.identities)) or record.path,
-        "pair": record.pair,
-    }
-
-
-def evaluate(rows: Sequence[dict[str, Any]], *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+def evaluate(rows: Sequence[Row], *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
     """Metrics, intervals and coverage of scored rows.
 
     Args:
-        rows: of `score_records`.
+        rows: of `score.score_records`.
         resamples: bootstrap draws over identities.
         seed: of the draws.
 
     Returns:
-        "metrics" of the clip's answer, "intervals" (95 %, by identity), "by_generator" and "streams" (AUCs),
+        "metrics" of the clip's answer, "intervals" (95 %, by identity), "by_generator", "by_category" and "streams",
         "worst_case" (clips without a score counted as wrong), "coverage" and "scores".
     """
     judged = [row for row in rows if row["p_fake"] is not None and row["label"] is not None]
     return {
-        "metrics": answer_metrics(judged),
+        "metrics": answer_metrics(judged) | localisation_of(rows),
         "intervals": intervals(judged, resamples, seed),
         "by_generator": _by_generator(judged),
+        "by_category": _by_category(rows),
         "streams": {name: stream_metrics(rows, name) for name in ("video", "audio")},
         "worst_case": answer_metrics([_as_wrong(row) for row in rows if row["label"] is not None]),
         "coverage": coverage(rows),
-        "scores": list(rows),
+        "scores": [{k: v for k, v in row.items() if k not in ("features", "masked")} for row in rows],
     }
 
 
-def _columns(rows: Sequence[dict[str, Any]], answer: str = "joint") -> tuple[np.ndarray, np.ndarray]:
+def _columns(rows: Sequence[Row], answer: str = "joint") -> tuple[np.ndarray, np.ndarray]:
     score, label = ANSWERS[answer]
     return np.array([row[label] for row in rows], int), np.array([row[score] for row in rows], float)
 
 
-def _names(rows: Sequence[dict[str, Any]], column: str) -> list[str]:
+def _names(rows: Sequence[Row], column: str) -> list[str]:
     return [row[column] for row in rows]
 
 
-def answer_metrics(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    """Metrics of the clip's answer; None where they are not defined (one class only)."""
+def answer_metrics(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Metrics of the clip's answer; None where they are not defined (one class only, no pair)."""
     labels, scores = _columns(rows)
-    if len(set(labels.tolist())) < 2:
-        return {"auc": None}
-    generators, sources = _names(rows, "generator"), _names(rows, "source")
-    verdicts = np.array(_names(rows, "verdict"))
+    right = (scores >= EVEN_ODDS) == labels
     values = {
         "auc": metrics.auc(labels, scores),
-        "macro_auc": metrics.macro_auc(labels, scores, generators),
-        "macro_auc_balanced": metrics.macro_auc(labels, scores, generators, sources),
-        "eer": metrics.equal_error_rate(labels, scores),
-        "tpr_at_fpr_0.05": metrics.tpr_at_fpr(labels, scores, 0.05),
-        "balanced_accuracy": float(np.mean([np.mean((scores >= 0.5)[labels == k] == k) for k in (0, 1)])),
-        "ece": metrics.expected_calibration_error(labels, scores),
-        "brier": float(np.mean((scores - labels) ** 2)),
-        "reals_called_fake": float(np.mean(verdicts[labels == 0] == "fake")),
-        "fakes_called_real": float(np.mean(verdicts[labels == 1] == "real")),
-        "inconclusive": float(np.mean(verdicts == "inconclusive")),
+        "macro_auc": float("nan"),
+        "macro_auc_balanced": float("nan"),
+        **(_ranked(rows, labels, scores) if len(set(labels.tolist())) == 2 else {}),
+        "accuracy": _mean(right),
+        "balanced_accuracy": (_mean(right[labels == 0]) + _mean(right[labels == 1])) / 2,
+        "macro_f1_streams": metrics.macro_f1(*_stream_answers(rows)[:2]),
+        "ece": metrics.expected_calibration_error(labels, scores) if len(labels) else float("nan"),
+        "brier": float(brier_score_loss(labels, scores, pos_label=1)) if len(labels) else float("nan"),
+        **_verdict_rates(labels, _names(rows, "verdict")),
         "pair_accuracy": metrics.pair_accuracy(labels, scores, _names(rows, "pair")),
     }
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
-def intervals(rows: Sequence[dict[str, Any]], resamples: int, seed: int) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the AUCs by bootstrap over identities."""
+def _ranked(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    generators, sources = _names(rows, "generator"), _names(rows, "source")
+    return {
+        "macro_auc": metrics.macro_auc(labels, scores, generators),
+        "macro_auc_balanced": metrics.macro_auc(labels, scores, generators, sources),
+        "average_precision": float(average_precision_score(labels, scores)),
+        "eer": metrics.equal_error_rate(labels, scores),
+        "tpr_at_fpr_0.01": metrics.tpr_at_fpr(labels, scores, 0.01),
+        "tpr_at_fpr_0.05": metrics.tpr_at_fpr(labels, scores, 0.05),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _verdict_rates(labels: np.ndarray, verdicts: Sequence[str]) -> dict[str, float]:
+    given = np.array(verdicts, dtype=object)
+    return {
+        "reals_called_fake": _mean(given[labels == 0] == "fake"),
+        "fakes_called_real": _mean(given[labels == 1] == "real"),
+        "inconclusive": _mean(given == "inconclusive"),
+    }
+
+
+def _stream_answers(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Four-class labels and answers of the clips whose two streams are both labelled and judged, and which clips."""
+    needed = [name for stream in ("video", "audio") for name in ANSWERS[stream]]
+    chosen = np.array([all(row[name] is not None for name in needed) for row in rows], bool)
+    known = [row for row, is_chosen in zip(rows, chosen, strict=True) if is_chosen]
+    (video, p_video), (audio, p_audio) = (_columns(known, stream) for stream in ("video", "audio"))
+    answers = metrics.stream_classes(p_video >= EVEN_ODDS, p_audio >= EVEN_ODDS)
+    return metrics.stream_classes(video, audio), answers, chosen
+
+
+def intervals(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the metrics by bootstrap over identities."""
     labels, scores = _columns(rows)
     if len(set(labels.tolist())) < 2:
         return {}
-    generators, sources = np.array(_names(rows, "generator")), np.array(_names(rows, "source"))
-    statistics: dict[str, Callable[[np.ndarray], float]] = {
-        "auc": lambda i: metrics.auc(labels[i], scores[i]),
-        "macro_auc": lambda i: metrics.macro_auc(labels[i], scores[i], generators[i]),
-        "macro_auc_balanced": lambda i: metrics.macro_auc(labels[i], scores[i], generators[i], sources[i]),
-    }
-    identities = _names(rows, "identity")
-    return {
-        name: metrics.bootstrap_interval(statistic, identities, resamples=resamples, seed=seed)
-        for name, statistic in statistics.items()
-    }
+    return bootstrap.intervals(
+        _statistics(rows, labels, scores), _names(rows, "identity"), resamples=resamples, seed=seed
+    )
 
 
-def _by_generator(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _statistics(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> dict[str, bootstrap.Statistic]:
+    generators, sources = _names(rows, "generator"), _names(rows, "source")
+    ranking = bootstrap.Ranking(labels, scores)
+    right = ((scores >= EVEN_ODDS) == labels).astype(float)
+    given = np.array(_names(rows, "verdict"), dtype=object)
+    true, answers, chosen = _stream_answers(rows)
+    found: dict[str, bootstrap.Statistic] = {
+        "auc": ranking.auc,
+        "macro_auc": bootstrap.macro_auc(labels, scores, generators),
+        "macro_auc_balanced": bootstrap.macro_auc(labels, scores, generators, sources),
+        "average_precision": ranking.average_precision,
+        "eer": ranking.equal_error_rate,
+        "tpr_at_fpr_0.01": lambda weights: ranking.tpr_at_fpr(weights, 0.01),
+        "tpr_at_fpr_0.05": lambda weights: ranking.tpr_at_fpr(weights, 0.05),
+        "accuracy": bootstrap.weighted_mean(right),
+        "balanced_accuracy": bootstrap.balanced_mean(labels, right),
+        "ece": bootstrap.calibration_error(labels, scores),
+        "brier": bootstrap.weighted_mean((scores - labels) ** 2),
+        "reals_called_fake": bootstrap.weighted_mean(np.where(labels == 0, given == "fake", np.nan).astype(float)),
+        "fakes_called_real": bootstrap.weighted_mean(np.where(labels == 1, given == "real", np.nan).astype(float)),
+        "inconclusive": bootstrap.weighted_mean((given == "inconclusive").astype(float)),
+        "pair_accuracy": bootstrap.weighted_mean(metrics.pair_wins(labels, scores, _names(rows, "pair"))),
+    }
+    if chosen.any():
+        f1 = bootstrap.macro_f1(true, answers, len(metrics.STREAM_CLASSES))
+        found["macro_f1_streams"] = lambda weights: f1(weights[:, chosen])
+    return found
+
+
+def localisation_of(rows: Sequence[Row]) -> dict[str, float | None]:
+    """AP@IoU and AR@N over the judged clips whose forged segments are known; nothing where no clip has any."""
+    known = [row for row in rows if row.get("segments_s") is not None and row.get("curve") is not None]
+    if not any(row["segments_s"] for row in known):
+        return {}
+    found = [proposals(row["curve"]) for row in known]
+    return dict(localisation.localisation_metrics(found, [row["segments_s"] for row in known]))
+
+
+def proposals(curve: dict[str, Any]) -> list[localisation.Proposal]:
+    """Proposals from a row's step scores; a step that was not judged counts as real."""
+    log_odds = np.array([-60.0 if value is None else value for value in curve["log_odds"]])
+    return localisation.propose(1 / (1 + np.exp(-log_odds)), curve["first_step"], curve["rate_hz"])
+
+
+def _by_generator(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     labels, scores = _columns(rows)
     generators, sources = _names(rows, "generator"), _names(rows, "source")
     plain = metrics.generator_aucs(labels, scores, generators)
     balanced = metrics.generator_aucs(labels, scores, generators, metrics.source_weights(labels, sources))
     counts = Counter(name for name, label in zip(generators, labels, strict=True) if label == 1)
-    return {name: {"clips": counts[name], "auc": plain[name], "auc_balanced": balanced[name]} for name in plain}
+    return {
+        name: {"clips": counts[name], "auc": _none(plain[name]), "auc_balanced": _none(balanced[name])}
+        for name in plain
+    }
 
 
-def stream_metrics(rows: Sequence[dict[str, Any]], answer: str) -> dict[str, float | int | None]:
+def _none(value: float) -> Any:
+    return None if np.isnan(value) else value
+
+
+def category(row: Row) -> str:
+    """Which streams are forged, as FakeAVCeleb names it."""
+    words = {0: "Real", 1: "Fake", None: "Unknown"}
+    return f"{words[row['video_label']]}Video-{words[row['audio_label']]}Audio"
+
+
+def _by_category(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Clips, scored clips, right answers at even odds, and AUC against all reals, by which streams are forged."""
+    labelled = [row for row in rows if row["label"] is not None]
+    judged = [row for row in labelled if row["p_fake"] is not None]
+    result: dict[str, dict[str, Any]] = {}
+    for name in sorted({category(row) for row in labelled}, reverse=True):
+        own = [row for row in judged if category(row) == name]
+        labels, scores = _columns(own)
+        beside = [row for row in judged if row["label"] == 0 or category(row) == name]
+        result[name] = {
+            "clips": sum(category(row) == name for row in labelled),
+            "scored": len(own),
+            "accuracy": _none(_mean((scores >= EVEN_ODDS) == labels)),
+            "auc": _none(metrics.auc(*_columns(beside))),
+        }
+    return result
+
+
+def stream_metrics(rows: Sequence[Row], answer: str) -> dict[str, float | int | None]:
     """AUC of one stream's own answer: against the stream's label where known, and against the clip's."""
     score, label = ANSWERS[answer]
     scored = [row for row in rows if row[score] is not None]
@@ -143,18 +209,18 @@ def stream_metrics(rows: Sequence[dict[str, Any]], answer: str) -> dict[str, flo
     for name, column in (("auc", label), ("auc_against_clip", "label")):
         known = [row for row in scored if row[column] is not None]
         value = metrics.auc(np.array([row[column] for row in known], int), np.array([row[score] for row in known]))
-        result[name] = None if np.isnan(value) else value
+        result[name] = _none(value)
     return result
 
 
-def _as_wrong(row: dict[str, Any]) -> dict[str, Any]:
+def _as_wrong(row: Row) -> Row:
     """A clip without a score, as the worst answer that it could have got."""
     if row["p_fake"] is not None:
         return row
     return {**row, "p_fake": 1.0 - row["label"], "verdict": "real" if row["label"] else "fake"}
 
 
-def coverage(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def coverage(rows: Sequence[Row]) -> dict[str, Any]:
     """How many clips there were, how many got a score, and every outcome by class."""
     by_status = Counter((row["status"], {0: "real", 1: "fake"}.get(row["label"], "unknown")) for row in rows)
     return {

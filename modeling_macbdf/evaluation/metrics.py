@@ -1,13 +1,15 @@
-"""Metrics of clip scores, and their intervals. Pure functions on arrays; 1 = fake; scores rise with suspicion.
+"""Metrics of clip scores. Pure functions on arrays; 1 = fake; scores rise with suspicion.
 
 scikit-learn computes what it has; here are only the field's own averages (macro over generators, reals balanced by
-source, matched pairs) and the bootstrap over identities.
+source, matched pairs) and points on its curves. `bootstrap` gives their intervals.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import f1_score, roc_auc_score, roc_curve
+
+STREAM_CLASSES = ("RealVideo-RealAudio", "RealVideo-FakeAudio", "FakeVideo-RealAudio", "FakeVideo-FakeAudio")
 
 
 def source_weights(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
@@ -70,13 +72,34 @@ def tpr_at_fpr(labels: np.ndarray, scores: np.ndarray, max_fpr: float) -> float:
 
 def pair_accuracy(labels: np.ndarray, scores: np.ndarray, pairs: Sequence[str]) -> float:
     """Share of matched pairs whose fake scores above its original; a tie counts half. NaN without a whole pair."""
-    wins = []
+    wins = pair_wins(labels, scores, pairs)
+    known = np.isfinite(wins)
+    return float(wins[known].mean()) if known.any() else float("nan")
+
+
+def pair_wins(labels: np.ndarray, scores: np.ndarray, pairs: Sequence[str]) -> np.ndarray:
+    """(N,) for one clip of every whole pair the share of its comparisons that the fake wins; NaN for all others."""
+    wins = np.full(len(labels), np.nan)
     names = np.asarray(pairs)
-    for name in sorted(set(names) - {""}):
-        fake, real = scores[(names == name) & (labels == 1)], scores[(names == name) & (labels == 0)]
+    for name in sorted(set(names.tolist()) - {""}):
+        fake, real = (np.flatnonzero((names == name) & (labels == label)) for label in (1, 0))
         if len(fake) and len(real):
-            wins.append(float(np.mean((fake[:, None] > real) + 0.5 * (fake[:, None] == real))))
-    return float(np.mean(wins)) if wins else float("nan")
+            above, equal = scores[fake][:, None] > scores[real], scores[fake][:, None] == scores[real]
+            wins[fake[0]] = float(np.mean(above + 0.5 * equal))
+    return wins
+
+
+def stream_classes(video: np.ndarray, audio: np.ndarray) -> np.ndarray:
+    """Index into `STREAM_CLASSES` of each pair of a video and an audio answer (or label), 1 = fake."""
+    return 2 * video.astype(int) + audio.astype(int)
+
+
+def macro_f1(labels: np.ndarray, answers: np.ndarray) -> float:
+    """Mean F1 over the four real/fake x video/audio classes; NaN without a clip. A class nobody is in counts as 0."""
+    if not len(labels):
+        return float("nan")
+    classes = list(range(len(STREAM_CLASSES)))
+    return float(f1_score(labels, answers, labels=classes, average="macro", zero_division=0))
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> float:
@@ -88,31 +111,3 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bi
         if inside.any():
             total += inside.sum() * abs(float(labels[inside].mean()) - float(probabilities[inside].mean()))
     return total / len(labels)
-
-
-def bootstrap_interval(
-    statistic: Callable[[np.ndarray], float],
-    identities: Sequence[str],
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile interval of `statistic(indices)`, resampling identities (not clips: clips of a person hang together).
-
-    Args:
-        statistic: takes clip indices (repetitions allowed) and returns a number; NaN draws are left out.
-        identities: who is in each clip (N,).
-        resamples: number of draws.
-        seed: of the draws.
-        level: coverage of the interval.
-    """
-    names = np.asarray(identities)
-    groups = [np.flatnonzero(names == name) for name in sorted(set(names.tolist()))]
-    random = np.random.default_rng(seed)
-    draws = []
-    for _ in range(resamples):
-        chosen = random.integers(len(groups), size=len(groups))
-        draws.append(statistic(np.concatenate([groups[i] for i in chosen])))
-    low, high = np.nanpercentile(draws, [50 * (1 - level), 50 * (1 + level)])
-    return float(low), float(high)

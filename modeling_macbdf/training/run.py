@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoProcessor, EarlyStoppingCallback, TrainerCallback, set_seed
 
 from ..evaluation.calibration import calibrate
+from ..evaluation.overlap import write_training_people
 from .config import RunConfig
 from .metrics import scored_rows, window_metrics
 from .pretrained import load_imagenet
@@ -75,6 +76,7 @@ class Run:
                 store_in_half_precision(folder)
             self.processor.save_pretrained(folder)
             facts = {"config": self.config.as_yaml(), "data": self.data.facts, "metrics": found.metrics}
+            write_training_people(folder, self.data.training_records)
             (folder / "training_run.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         return found.metrics or {}
 

@@ -33,6 +33,7 @@ class RunData:
         collate: windows to a batch.
         evaluation_records: the clip of each evaluation window; None where they are forged on the fly.
         facts: counts for the reader.
+        training_records: every clip that training windows are cut from.
     """
 
     train: Dataset[Any]
@@ -40,6 +41,7 @@ class RunData:
     collate: WindowCollator
     evaluation_records: Sequence[ClipRecord] | None
     facts: dict[str, Any]
+    training_records: Sequence[ClipRecord]
 
 
 def build_data(config: DataConfig, processor: Any, model_config: Any, seed: int) -> RunData:
@@ -79,7 +81,8 @@ def build_data(config: DataConfig, processor: Any, model_config: Any, seed: int)
         "evaluation_clips": _counted(evaluation),
     }
     collate = WindowCollator(processor, sync=model_config.sync_head)
-    return RunData(windows, evaluation_windows, collate, window_records, facts)
+    trained_on = [entry.record for cache in caches for entry in cache.entries]
+    return RunData(windows, evaluation_windows, collate, window_records, facts, trained_on)
 
 
 def _cache_of(part: SetConfig, config: DataConfig) -> TrackCache:

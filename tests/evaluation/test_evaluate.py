@@ -58,10 +58,54 @@ def test_interval_holds_the_estimate():
     assert low < result["metrics"]["auc"] < high
 
 
-def test_one_class_has_no_metric_and_no_error():
-    result = evaluate([row(0, 0.2), row(0, 0.4)], resamples=10)
-    assert result["metrics"] == {"auc": None}
+def test_one_class_has_no_ranking_and_no_error():
+    result = evaluate([row(0, 0.2), row(0, 0.9)], resamples=10)
+    assert result["metrics"]["auc"] is None
+    assert result["metrics"]["balanced_accuracy"] is None
+    assert result["metrics"]["accuracy"] == result["metrics"]["reals_called_fake"] == 0.5
     assert result["intervals"] == {}
+
+
+def test_no_clip_at_all_is_no_error():
+    result = evaluate([row(0, None), row(1, None)], resamples=10)
+    assert set(result["metrics"].values()) == {None}
+    assert result["worst_case"]["auc"] == 0.0
+
+
+def test_categories_follow_the_streams():
+    rows = [
+        row(0, 0.1, audio_label=0),
+        row(1, 0.9, video_label=0, audio_label=1, p_fake_audio=0.9),
+        row(1, 0.3, video_label=1, audio_label=1),
+        row(1, None, video_label=1, audio_label=0),
+    ]
+    found = evaluate(rows, resamples=10)["by_category"]
+    assert found["RealVideo-FakeAudio"] == {"clips": 1, "scored": 1, "accuracy": 1.0, "auc": 1.0}
+    assert found["FakeVideo-FakeAudio"]["accuracy"] == 0.0
+    assert found["FakeVideo-RealAudio"] == {"clips": 1, "scored": 0, "accuracy": None, "auc": None}
+
+
+def test_four_class_f1_takes_clips_with_both_streams_judged_and_labelled():
+    rows = [
+        row(0, 0.1, audio_label=0, p_fake_audio=0.2),
+        row(1, 0.9, video_label=1, audio_label=1, p_fake_audio=0.8),
+        row(1, 0.9, video_label=1, audio_label=None, p_fake_audio=0.8),
+    ]
+    assert answer_metrics(rows)["macro_f1_streams"] == pytest.approx(0.5)  # two of four classes, both right
+
+
+def test_known_segments_are_localised_from_the_step_scores():
+    curve = {"rate_hz": 5.0, "first_step": 0, "log_odds": [-3.0] * 10 + [3.0] * 5 + [-3.0] * 10}
+    rows = [row(1, 0.9, segments_s=[(2.0, 3.0)], curve=curve), row(0, 0.1, segments_s=[], curve=None)]
+    found = evaluate(rows, resamples=10)["metrics"]
+    assert found["ap_at_iou_0.95"] == found["ar_at_5"] == 1.0
+    unknown = evaluate([row(1, 0.9, segments_s=None, curve=curve), row(0, 0.1)], resamples=10)["metrics"]
+    assert "ap_at_iou_0.5" not in unknown
+
+
+def test_features_of_the_probes_stay_out_of_the_scores():
+    scores = evaluate([row(0, 0.1, features={"metadata": {}}, masked={})], resamples=1)["scores"]
+    assert not {"features", "masked"} & set(scores[0])
 
 
 def test_a_stream_without_labels_is_compared_with_the_clip():

@@ -61,11 +61,11 @@ def test_calibration_error_of_overconfidence():
     assert metrics.expected_calibration_error(labels, np.full(100, 0.95)) == pytest.approx(0.45)
 
 
-def test_interval_is_wider_when_clips_share_people():
-    random = np.random.default_rng(1)
-    offsets = np.repeat(random.normal(size=10), 20)
-    values = offsets + 0.1 * random.normal(size=200)
-    clips = metrics.bootstrap_interval(lambda i: float(values[i].mean()), [str(i) for i in range(200)])
-    people = metrics.bootstrap_interval(lambda i: float(values[i].mean()), [str(i // 20) for i in range(200)])
-    assert people[1] - people[0] > 2 * (clips[1] - clips[0])
-    assert people[0] < values.mean() < people[1]
+def test_four_classes_of_streams():
+    video, audio = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    classes = metrics.stream_classes(video, audio)
+    names = [metrics.STREAM_CLASSES[index] for index in classes]
+    assert names == ["RealVideo-RealAudio", "RealVideo-FakeAudio", "FakeVideo-RealAudio", "FakeVideo-FakeAudio"]
+    assert metrics.macro_f1(classes, classes) == 1.0
+    assert metrics.macro_f1(classes, np.zeros(4, int)) == pytest.approx(0.4 / 4)  # one class at F1 2/5
+    assert np.isnan(metrics.macro_f1(np.zeros(0, int), np.zeros(0, int)))
