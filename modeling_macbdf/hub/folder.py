@@ -12,7 +12,7 @@ from .flatten import flat_files
 
 DETECTOR = "detector"  # folder of the pipeline's code
 RESULTS = "results"  # folder of evaluations, as `macbdf card` leaves it
-_FACTS = ("training.json", "training_run.json")
+_FACTS = ("training.json", "training_run.json", "training_people.json")
 _EXAMPLE = '''"""Judges media files: python example.py interview.mp4 ...
 
 pip install torch transformers {packages}
