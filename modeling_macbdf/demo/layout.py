@@ -17,6 +17,7 @@ KINDS = ["video", "audio", ".mkv", ".mxf", ".ts", ".flac"]
 MAX_FILES = 50  # of one batch
 HEADERS = ["file", "verdict", "p(fake)", "picture", "voice", "status", "reason"]
 WAITING = '<section class="m-card"><h2>No file yet</h2><p>Choose a clip, or one of the examples.</p></section>'
+NOTHING = '<p class="m-small">Nothing was judged in this file.</p>'
 EMPTY = '<p class="m-small">Shown when a clip was judged.</p>'
 
 
@@ -113,7 +114,8 @@ def _judge(service: JudgeService) -> Callable[..., tuple[Any, ...]]:
     ) -> tuple[Any, ...]:
         chosen = upload or webcam
         if not chosen:
-            raise gr.Error("Choose a file or record yourself first.", print_exception=False)
+            words = "Choose a file or record yourself first. What was judged before is deleted."
+            raise gr.Error(words, print_exception=False)
         return _shown(service, service.judge(chosen, lambda share, words: progress(share, desc=words)))
 
     return judge_and_show
@@ -125,7 +127,7 @@ def _shown(service: JudgeService, judged: Judged) -> tuple[Any, ...]:
     files = [gr.DownloadButton(value=path, interactive=True) for path in (judged.page, judged.json)]
     head = f'<p class="m-small">{escape(result.path)}</p>{fragments.verdict_card(result, calibration)}'
     if not result.scored:
-        return (head, EMPTY, judged.preview, EMPTY, *files, EMPTY, EMPTY, EMPTY, None, None)
+        return (head, NOTHING, judged.preview, NOTHING, *files, NOTHING, NOTHING, NOTHING, None, None)
     return (
         head + f'<p class="m-small">{fragments.provenance(result)}</p>',
         fragments.streams(result),
