@@ -2,6 +2,7 @@
 
 import argparse
 import glob
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -261,47 +262,21 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _card_arguments(parser: argparse.ArgumentParser) -> None:
-    from .evaluation.commands import add_card_arguments
+def _of(module: str, name: str, done: str) -> Callable[[argparse.ArgumentParser], None]:
+    """A command that stands in another module as `add_NAME_arguments` and `run_NAME`; `done` has its result."""
 
-    add_card_arguments(parser)
-    parser.set_defaults(run=_card)
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        library = importlib.import_module(f".{module}", __package__)
+        getattr(library, f"add_{name}_arguments")(parser)
 
+        def run(arguments: argparse.Namespace) -> int:
+            _without_loading_bars()
+            print(done.format(getattr(library, f"run_{name}")(arguments)))
+            return EXIT_OK
 
-def _card(arguments: argparse.Namespace) -> int:
-    from .evaluation.commands import run_card
+        parser.set_defaults(run=run)
 
-    print(f"wrote {run_card(arguments)}")
-    return EXIT_OK
-
-
-def _push_arguments(parser: argparse.ArgumentParser) -> None:
-    from .hub.commands import add_push_arguments
-
-    add_push_arguments(parser)
-    parser.set_defaults(run=_push)
-
-
-def _push(arguments: argparse.Namespace) -> int:
-    from .hub.commands import run_push
-
-    _without_loading_bars()
-    print(run_push(arguments))
-    return EXIT_OK
-
-
-def _push_space_arguments(parser: argparse.ArgumentParser) -> None:
-    from .hub.commands import add_push_space_arguments
-
-    add_push_space_arguments(parser)
-    parser.set_defaults(run=_push_space)
-
-
-def _push_space(arguments: argparse.Namespace) -> int:
-    from .hub.commands import run_push_space
-
-    print(run_push_space(arguments))
-    return EXIT_OK
+    return add_arguments
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -329,7 +304,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "robustness": ("score a dataset under codecs, blur, noise and the like", _robustness_arguments),
     "matrix": ("train on some sets, test on others: one table", _matrix_arguments),
     "calibrate": ("fit the probabilities and thresholds of a model", _calibrate_arguments),
-    "card": ("write a model card from evaluations", _card_arguments),
-    "push": ("send a model to the Hugging Face Hub, with all that makes it work there", _push_arguments),
-    "push-space": ("send the demo to the Hub as a Space", _push_space_arguments),
+    "card": ("write a model card from evaluations", _of("evaluation.commands", "card", "wrote {}")),
+    "dataset-card": ("the card of a training set", _of("data.dataset_card", "dataset_card", "wrote {}")),
+    "push": ("send a model to the Hub, with all that makes it work there", _of("hub.commands", "push", "{}")),
+    "push-space": ("send the demo to the Hub as a Space", _of("hub.commands", "push_space", "{}")),
 }

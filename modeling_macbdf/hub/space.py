@@ -30,5 +30,5 @@ def stage_space(demo: Path, model: Path, out: Path) -> None:
         raise ValueError(f"model must be a folder with model.safetensors, but got {model}")
     shutil.copytree(demo, out, dirs_exist_ok=True, ignore=_NOT_CODE)
     ours = out / PACKAGE.name
-    shutil.copytree(PACKAGE, ours, ignore=_NOT_CODE)
+    shutil.copytree(PACKAGE, ours, ignore=shutil.ignore_patterns("__pycache__", "hub_configs"))
     shutil.copytree(model, ours / "hub_configs" / model.resolve().name, dirs_exist_ok=True, ignore=_NOT_CODE)

@@ -1,10 +1,16 @@
 """The card says what the data says, and nothing else."""
 
+import json
+from argparse import Namespace
 from types import SimpleNamespace
 
 import yaml
+from huggingface_hub import ModelCard
 
+from modeling_macbdf import MACBDFConfig
 from modeling_macbdf.evaluation.card import model_card
+from modeling_macbdf.evaluation.commands import run_card
+from modeling_macbdf.evaluation.groups import by_group
 
 EVALUATION = {
     "dataset": {"name": "manifest", "splits": ["dev"]},
@@ -51,3 +57,68 @@ def test_training_facts_are_told_only_where_known():
     assert "## Training data\n\n- 108 real clips" in text
     assert "make train" in text
     assert "## Terms" not in text
+
+
+def test_the_metadata_is_what_the_hub_reads():
+    """Parsed by huggingface_hub, which refuses a model index that it cannot hold."""
+    data = ModelCard(card(license="other")).data
+    assert (data.library_name, data.pipeline_tag, data.license) == ("transformers", "video-classification", "other")
+    assert data.model_name == "macb-df-test"
+    (result,) = data.eval_results
+    assert (result.metric_type, result.metric_value, result.dataset_split) == ("auc", 0.625, "dev")
+    assert result.metric_args == {"interval_95": [0.5, 0.75]}
+
+
+def test_without_an_evaluation_it_claims_nothing():
+    text = model_card("m", SimpleNamespace(calibration=None), [], {})
+    assert "None: nothing is known" in text
+    assert ModelCard(text).data.eval_results is None
+
+
+def test_cost_is_computed_from_the_run_or_said_to_be_unknown():
+    cost = {"hours": 2.0, "hardware": "2 cores", "watts": 50, "grid_kg_per_kwh": 0.4, "assumptions": "Watts assumed."}
+    text = card(cost=cost)
+    assert "2 h on 2 cores: 0.1 kWh at 50 W, 0.04 kg CO2e at 0.4 kg/kWh. Watts assumed." in text
+    assert ModelCard(text).data.co2_eq_emissions["emissions"] == 40.0
+    assert "Not recorded" in card()
+
+
+def rows() -> list[dict]:
+    verdicts = {"a": ["fake", "real", "real", "inconclusive"], "b": ["real", "real"]}
+    reals = [{"label": 0, "verdict": v, "group": g} for g, found in verdicts.items() for v in found]
+    return [*reals, {"label": 1, "verdict": "real", "group": "a"}, {"label": 0, "verdict": None, "group": "a"}]
+
+
+def test_errors_are_told_by_group_where_groups_are_known():
+    table = by_group(rows())
+    assert list(table) == ["group"]
+    assert table["group"]["a"] == {
+        "reals": 4,
+        "reals_called_fake": 0.25,
+        "reals_inconclusive": 0.25,
+        "fakes": 1,
+        "fakes_called_real": 1.0,
+    }
+    assert table["group"]["b"]["fakes_called_real"] is None
+    text = model_card("m", SimpleNamespace(calibration=CALIBRATION), [EVALUATION | {"scores": rows()}], {})
+    assert "| a | 4 | 0.250 | 0.250 | 1 | 1.000 |" in text
+    assert "Not measured" in card()
+
+
+def test_probes_stand_beside_the_score():
+    evaluation = EVALUATION | {"probes": {"brightness": {"auc": 0.6}, "silence": {"auc": None}}}
+    text = model_card("m", SimpleNamespace(calibration=CALIBRATION), [evaluation], {})
+    assert "| brightness | 0.600 |" in text
+    assert "| silence | - |" in text
+
+
+def test_what_is_left_for_others_names_no_clip(tmp_path):
+    path = tmp_path / "dev.json"
+    evaluation = EVALUATION | {"scores": [row | {"path": "secret.mp4"} for row in rows()]}
+    evaluation["dataset"] = evaluation["dataset"] | {"problems": [{"file": "secret.csv"}]}
+    path.write_text(json.dumps(evaluation))
+    MACBDFConfig(calibration=CALIBRATION).save_pretrained(tmp_path / "m")
+    run_card(Namespace(model=tmp_path / "m", evaluation=[path], training=None))
+    kept = (tmp_path / "m" / "results" / "dev.json").read_text()
+    assert "secret" not in kept + (tmp_path / "m" / "README.md").read_text()
+    assert json.loads(kept)["by_group"]["group"]["a"]["reals"] == 4

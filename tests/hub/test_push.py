@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from modeling_macbdf import cli
 from modeling_macbdf.inference import Detector, UntrainedModelError
+from modeling_macbdf.training.arguments import MACBDFTrainingArguments
+from modeling_macbdf.training.trainer import MACBDFTrainer
 
 from .server import TOKEN
 
@@ -161,3 +163,52 @@ def test_two_pushes_then_another_machine_and_then_without_network(
     before = len(hub.requests)
     assert elsewhere(tmp_path, first, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1") == online
     assert len(hub.requests) == before
+
+
+def test_the_trainer_sends_what_the_command_sends(hub, token, tiny_folder, tmp_path):
+    arguments = MACBDFTrainingArguments(output_dir=str(tmp_path), hub_model_id="acme/trained", report_to="none")
+    detector = Detector.from_pretrained(tiny_folder, device="cpu")
+    trainer = MACBDFTrainer(detector.model, arguments, processing_class=detector.scorer.processor)
+    commit = trainer.push_to_hub("Trained")
+    assert push(tiny_folder, repo="acme/by-command") == 0
+    by_trainer, by_command = hub.files("acme/trained"), hub.files("acme/by-command")
+    assert set(by_trainer) == set(by_command)
+    assert hub.repositories["model", "acme/trained"].private
+    assert hub.repositories["model", "acme/trained"].commits[-1][:2] == (commit.oid, "Trained")
+    code = {name for name in by_trainer if name.endswith(".py") and name != "example.py"}
+    assert all(by_trainer[name] == by_command[name] for name in code | {"config.json", "model.safetensors"})
+
+
+@pytest.fixture
+def demo(tmp_path):
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    (folder / "app.py").write_text("from modeling_macbdf.inference import Detector\n")
+    (folder / "README.md").write_text("---\nsdk: gradio\napp_file: app.py\n---\n")
+    (folder / "requirements.txt").write_text("gradio\n")
+    (folder / "generated").mkdir()
+    (folder / "generated" / "clip.mp4").write_bytes(b"made here")
+    return folder
+
+
+def push_space(demo: Path, *options: str) -> int:
+    return cli.main(["push-space", "--repo", "acme/demo", "--demo", str(demo), *options])
+
+
+def test_a_space_holds_the_demo_the_package_and_one_model(hub, token, demo, tiny_folder):
+    assert push_space(demo, "--model", str(tiny_folder)) == 0
+    space = hub.repositories["space", "acme/demo"]
+    assert (space.private, space.sdk) == (True, "gradio")
+    sent = hub.files("acme/demo", "space")
+    weights = f"modeling_macbdf/hub_configs/{tiny_folder.name}/model.safetensors"
+    assert {"app.py", "README.md", "requirements.txt", "modeling_macbdf/media/decode.py", weights} <= set(sent)
+    assert [name for name in sent if name.endswith(".safetensors")] == [weights]
+    assert not any("generated" in name or "__pycache__" in name for name in sent)
+
+
+def test_a_space_needs_its_files_and_weights(demo, tmp_path, capsys):
+    assert push_space(demo, "--model", str(tmp_path), "--dry-run") == 2
+    assert "folder with model.safetensors" in capsys.readouterr().err
+    (demo / "requirements.txt").unlink()
+    assert push_space(demo, "--dry-run") == 2
+    assert "lacks requirements.txt" in capsys.readouterr().err
