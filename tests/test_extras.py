@@ -40,14 +40,14 @@ try:
     pipeline("audio-visual-deepfake-detection", model=sys.argv[2], device="cpu")
 except ImportError as error:
     answers["pipeline"] = [2, str(error)]
-for name in ("av", "onnxruntime", "PIL", "soundfile"):
+for name in ("av", "onnxruntime", "soundfile"):
     sys.modules.pop(name, None)
 answers["make-clip"] = said("make-clip", "clip.mp4")
 print(json.dumps(answers))
 """
 # Import names of what the extras install, but for what transformers brings anyway.
 OF_EXTRAS = (
-    "av onnxruntime PIL soundfile accelerate datasets pyarrow sklearn scipy matplotlib evaluate skimage gradio onnx"
+    "av onnxruntime soundfile accelerate datasets pyarrow sklearn scipy matplotlib evaluate skimage gradio onnx"
 )
 
 
