@@ -89,8 +89,9 @@ def test_every_extra_is_there_and_pinned():
 
 def test_the_space_installs_what_the_demo_needs():
     lines = (ROOT / "demo" / "requirements.txt").read_text().splitlines()
-    listed = names([line for line in lines if line and not line.startswith("#")])
-    assert listed == names([*PROJECT["dependencies"], *EXTRAS["demo"]])
+    listed = names([line for line in lines if line and line[0] not in "#-"])
+    needed = names([*PROJECT["dependencies"], *EXTRAS["demo"]]) - {"gradio"}  # which the Space brings
+    assert needed <= listed
 
 
 def test_the_package_knows_its_types_and_its_weights():
