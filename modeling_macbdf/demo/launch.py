@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,12 +97,13 @@ def running(options: DemoOptions, detector: Detector | None = None) -> Iterator[
 
 
 def serve(options: DemoOptions, announce: Callable[[str], None]) -> None:
-    """Runs the demo until it is interrupted.
+    """Runs the demo until it is interrupted or asked to end; either way its folder goes with it.
 
     Args:
         options: how it runs.
         announce: told in words where it listens.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # by default it would end at once and leave the folder
     with running(options) as address:
         announce(f"MACB-DF listens on {address} (Ctrl+C ends it)")
         Event().wait()
