@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .evidence.page import HtmlReport
@@ -230,40 +230,18 @@ def _robustness(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _matrix_arguments(parser: argparse.ArgumentParser) -> None:
-    from .training.commands_matrix import add_matrix_arguments
-
-    add_matrix_arguments(parser)
-    parser.set_defaults(run=_matrix)
-
-
-def _matrix(arguments: argparse.Namespace) -> int:
-    from .training.commands_matrix import run_matrix
+def _matrix_text(result: dict[str, Any]) -> str:
     from .training.matrix import matrix_markdown
 
-    _without_loading_bars()
-    print(matrix_markdown(run_matrix(arguments)))
-    return EXIT_OK
+    return matrix_markdown(result)
 
 
-def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
-    from .evaluation.commands import add_calibrate_arguments
-
-    add_calibrate_arguments(parser)
-    parser.set_defaults(run=_calibrate)
+def _calibration_text(found: dict[str, Any]) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in found.items())
 
 
-def _calibrate(arguments: argparse.Namespace) -> int:
-    from .evaluation.commands import run_calibrate
-
-    _without_loading_bars()
-    for name, value in run_calibrate(arguments).items():
-        print(f"{name}: {value}")
-    return EXIT_OK
-
-
-def _of(module: str, name: str, done: str) -> Callable[[argparse.ArgumentParser], None]:
-    """A command that stands in another module as `add_NAME_arguments` and `run_NAME`; `done` has its result."""
+def _of(module: str, name: str, done: Callable[[Any], str]) -> Callable[[argparse.ArgumentParser], None]:
+    """A command that stands in another module as `add_NAME_arguments` and `run_NAME`; `done` words its result."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         library = importlib.import_module(f".{module}", __package__)
@@ -271,7 +249,7 @@ def _of(module: str, name: str, done: str) -> Callable[[argparse.ArgumentParser]
 
         def run(arguments: argparse.Namespace) -> int:
             _without_loading_bars()
-            print(done.format(getattr(library, f"run_{name}")(arguments)))
+            print(done(getattr(library, f"run_{name}")(arguments)))
             return EXIT_OK
 
         parser.set_defaults(run=run)
@@ -302,10 +280,16 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "data": ("look at a dataset", _data_arguments),
     "evaluate": ("score a dataset: metrics, intervals, coverage, shortcut probes", _evaluate_arguments),
     "robustness": ("score a dataset under codecs, blur, noise and the like", _robustness_arguments),
-    "matrix": ("train on some sets, test on others: one table", _matrix_arguments),
-    "calibrate": ("fit the probabilities and thresholds of a model", _calibrate_arguments),
-    "card": ("write a model card from evaluations", _of("evaluation.commands", "card", "wrote {}")),
-    "dataset-card": ("the card of a training set", _of("data.dataset_card", "dataset_card", "wrote {}")),
-    "push": ("send a model to the Hub, with all that makes it work there", _of("hub.commands", "push", "{}")),
-    "push-space": ("send the demo to the Hub as a Space", _of("hub.commands", "push_space", "{}")),
+    "matrix": (
+        "train on some sets, test on others: one table",
+        _of("training.commands_matrix", "matrix", _matrix_text),
+    ),
+    "calibrate": (
+        "fit the probabilities and thresholds of a model",
+        _of("evaluation.commands", "calibrate", _calibration_text),
+    ),
+    "card": ("write a model card from evaluations", _of("evaluation.commands", "card", "wrote {}".format)),
+    "dataset-card": ("the card of a training set", _of("data.dataset_card", "dataset_card", "wrote {}".format)),
+    "push": ("send a model to the Hub, with all that makes it work there", _of("hub.commands", "push", str)),
+    "push-space": ("send the demo to the Hub as a Space", _of("hub.commands", "push_space", str)),
 }

@@ -28,7 +28,10 @@ def commands() -> list[str]:
     found = []
     for path in DOCUMENTS:
         for block in blocks(path, "bash"):
-            lines = block.replace("\\\n", " ").splitlines()
+            block = block.replace("\\\n", " ")
+            for name, value in re.findall(r'^(\w+)="(.*)"$', block, flags=re.MULTILINE):
+                block = block.replace(f"${name}", value)
+            lines = block.splitlines()
             found += [line.strip() for line in lines if line.strip().startswith("macbdf ")]
     return [line for line in found if "..." not in shlex.split(line, comments=True)]
 
