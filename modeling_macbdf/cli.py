@@ -272,6 +272,23 @@ def _demo(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
+    from .training.experiment_commands import add_experiment_arguments
+
+    add_experiment_arguments(parser)
+    parser.set_defaults(run=_experiment)
+
+
+def _experiment(arguments: argparse.Namespace) -> int:
+    from .training.experiment_commands import run_from_arguments
+
+    _without_loading_bars()
+    result = run_from_arguments(arguments, lambda text: print(text, flush=True))
+    print("\n".join(result["verdicts"]))
+    print(f"wrote {result['folder']}: results.md, results.json, plot.png")
+    return EXIT_OK
+
+
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "detect": ("judge files, folders and globs", _detect_arguments),
     "demo": ("judge clips in the browser, on this machine", _demo_arguments),
@@ -280,6 +297,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "data": ("look at a dataset", _data_arguments),
     "evaluate": ("score a dataset: metrics, intervals, coverage, shortcut probes", _evaluate_arguments),
     "robustness": ("score a dataset under codecs, blur, noise and the like", _robustness_arguments),
+    "experiment": ("ask one of the paper's questions with training runs", _experiment_arguments),
     "matrix": (
         "train on some sets, test on others: one table",
         _of("training.commands_matrix", "matrix", _matrix_text),

@@ -216,6 +216,8 @@ class MACBDFConfig(PreTrainedConfig):
         modality_label_fallback: "mask" leaves a stream without its own label out of its loss where the clip is fake;
             "clip" lends it the clip's label (a face-only forgery then teaches that its real voice is fake).
         pos_weight: weight of the fake class in every binary cross-entropy.
+        separate_objectives: terms of the multimodal loss that are objectives of their own in training: some of
+            "multimodal_frame", "contrastive" and "sync". The loss stays the same, the conflict is resolved among more.
         sync_head: adds the temporal-consistency head and its own loss.
         calibration: written by training: per-stream affine maps of the logits and the two thresholds.
     """
@@ -264,13 +266,14 @@ class MACBDFConfig(PreTrainedConfig):
     sync_loss_weight: float | int = 0.1
     modality_label_fallback: Literal["mask", "clip"] = "mask"
     pos_weight: float | int = 1.0
+    separate_objectives: list[str] | tuple[str, ...] = ()
     sync_head: bool = False
     sync_max_lag: int = 2
 
     calibration: dict | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        _as_lists(self, "kernel_sizes")
+        _as_lists(self, "kernel_sizes", "separate_objectives")
         self.video_config = _sub_config(self.video_config, MACBDFVideoConfig, MACBDFLiteVideoConfig)
         self.audio_config = _sub_config(self.audio_config, MACBDFAudioConfig)
         if self.id2label is None and kwargs.get("num_labels") is None:
@@ -331,6 +334,11 @@ class MACBDFConfig(PreTrainedConfig):
         for name in ("frame_loss_weight", "contrastive_loss_weight", "sync_loss_weight"):
             _check(getattr(self, name) >= 0, f"{name} must not be negative, but got {getattr(self, name)}")
         _check(self.pos_weight > 0, f"pos_weight must be positive, but got {self.pos_weight}")
+        offered = {"multimodal_frame": True, "contrastive": self.use_contrastive, "sync": self.sync_head}
+        known = [name for name, there in offered.items() if there]
+        separate = self.separate_objectives
+        rule = f"separate_objectives must be different ones of the model's terms {known}"
+        _check(len(set(separate)) == len(separate) and set(separate) <= set(known), f"{rule}, but got {separate}")
         _check(self.pooling_top_k >= 1, f"pooling_top_k must be at least 1, but got {self.pooling_top_k}")
         for name in ("dropout", "attention_dropout"):
             _check(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1), but got {getattr(self, name)}")

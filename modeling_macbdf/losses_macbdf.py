@@ -30,6 +30,7 @@ from torch import Tensor
 
 IGNORED = -100
 OBJECTIVES = ("multimodal", "video", "audio")
+SEPARABLE = ("multimodal_frame", "contrastive", "sync")  # terms of "multimodal" that may be objectives of their own
 
 
 @dataclass(frozen=True)
@@ -226,9 +227,10 @@ def detection_losses(
         normalizers: From `loss_counts`, averaged; None = this batch alone.
 
     Returns:
-        0-dim float32 tensors: the objectives "multimodal", "video", "audio", and before weighting the terms
-        "<objective>_clip", "<objective>_frame", "sync" and "contrastive" where they exist.
+        0-dim float32 tensors: the objectives of `objective_names`, and before weighting the terms "<objective>_clip",
+        "<objective>_frame", "sync" and "contrastive" where they exist.
     """
+    separate = getattr(config, "separate_objectives", ())
     weights = {"clip": 1.0, "frame": config.frame_loss_weight, "sync": config.sync_loss_weight}
     pos_weight = 1.0 if config.pos_weight is None else config.pos_weight
     losses: dict[str, Tensor] = {}
@@ -242,12 +244,33 @@ def detection_losses(
             # Sync is no class of real or fake: the class weight is not its own.
             weight = 1.0 if name == "sync" else pos_weight
             losses[name] = masked_bce(value, resolved[name], weight, normalizer)
-            total = total + weights[name.rpartition("_")[2]] * losses[name]
+            part = weights[name.rpartition("_")[2]] * losses[name]
+            if name in separate:
+                losses[_own_objective(name)] = part
+            else:
+                total = total + part
         losses[objective] = total
     if contrastive is not None:
         losses["contrastive"] = contrastive
-        losses["multimodal"] = losses["multimodal"] + config.contrastive_loss_weight * contrastive
+        part = config.contrastive_loss_weight * contrastive
+        if "contrastive" in separate:
+            losses[_own_objective("contrastive")] = part
+        else:
+            losses["multimodal"] = losses["multimodal"] + part
     return losses
+
+
+def objective_names(config: Any) -> list[str]:
+    """The objectives of a model: "multimodal", one per stream, and "<term>_objective" per separated term.
+
+    Args:
+        config: may hold `separate_objectives`, some of `SEPARABLE`. Their sum is the same loss however it is divided.
+    """
+    return [*OBJECTIVES, *map(_own_objective, getattr(config, "separate_objectives", ()))]
+
+
+def _own_objective(term: str) -> str:
+    return f"{term}_objective"
 
 
 def _terms(objective: str) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from .fusion_macbdf import MFTLKA, MSTLKA, LargeKernelAttention, TemporalAttenti
 from .gathering_macbdf import mean_over_processes
 from .heads_macbdf import ClassifierHead, SyncHead
 from .lite_encoder_macbdf import ScaledConv
-from .losses_macbdf import OBJECTIVES, Targets, detection_losses, loss_counts, pair_masks, resolve_targets
+from .losses_macbdf import Targets, detection_losses, loss_counts, objective_names, pair_masks, resolve_targets
 from .masks_macbdf import Scales, checked_mask, resolve_masks
 from .towers_macbdf import build_audio_encoder, build_video_encoder, load_tower
 
@@ -458,7 +458,7 @@ class MACBDFForClassification(MACBDFPreTrainedModel):
         if normalizers is None and self.training:
             normalizers = mean_over_processes(loss_counts(resolved))
         losses = detection_losses(logits, resolved, self.config, contrastive, normalizers)
-        objectives = {name: losses[name] for name in OBJECTIVES}
+        objectives = {name: losses[name] for name in objective_names(self.config)}
         terms = {name: value.detach() for name, value in losses.items()}
         return {"loss": torch.stack(list(objectives.values())).sum(), "objectives": objectives, "loss_terms": terms}
 

@@ -1,10 +1,12 @@
 """`MACBDFTrainingArguments`: what training with OM-Pareto adds to transformers' `TrainingArguments`."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 from transformers.training_args import OptimizerNames
 
 from ..optim import MGDA, MMPareto, OMPareto, PCGrad, PlainSum, Rule
@@ -48,6 +50,7 @@ class MACBDFTrainingArguments(TrainingArguments):
             self.label_names = ["labels"]  # by default the loss would need every label argument of forward
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # nothing to pin for, and a warning at every epoch
+        _check_trackers(self.report_to)
         _check_choice("aggregator", self.aggregator, AGGREGATORS)
         _check_choice("gradient_route", self.gradient_route, GRADIENT_ROUTES)
         if self.gradient_route == "joint" and self.aggregator != "sum":
@@ -67,6 +70,14 @@ class MACBDFTrainingArguments(TrainingArguments):
         if self.aggregator == "om_pareto":
             return OMPareto(self.rho_max, self.gamma, self.max_amplification)
         return {"sum": PlainSum, "mmpareto": MMPareto, "mgda": MGDA, "pcgrad": PCGrad}[self.aggregator]()
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    """The Trainer would notice a tracker that is not installed only after the data are prepared."""
+    installed = get_available_reporting_integrations()
+    for name in names:
+        if name not in installed:
+            raise ValueError(f"report_to must name installed trackers, {installed} or 'none', but got {name!r}.")
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """The configuration of a training run: a YAML file, and `key=value` on the command line over it."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,7 @@ class DataConfig:
                 f"data.sets must come with data.windows and data.cache, but got {self.windows!r}, {self.cache!r}."
             )
         for values in self.sets:
-            for name in values:
-                _check_known(f"data.sets: {name}", name, [field.name for field in fields(SetConfig)])
+            check_known("data.sets: ", values, [field.name for field in fields(SetConfig)])
 
     def folder(self, cache: str) -> Path:
         """Where a cache lies."""
@@ -141,14 +140,15 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.early_stopping_patience < 0:
             raise ValueError(f"early_stopping_patience must not be negative, but got {self.early_stopping_patience}.")
-        known = [field.name for field in fields(MACBDFTrainingArguments)]
-        for name in self.training:
-            _check_known(f"training.{name}", name, known)
+        check_known("training.", self.training, [field.name for field in fields(MACBDFTrainingArguments)])
 
     def arguments(self, **changes: Any) -> MACBDFTrainingArguments:
         """The training arguments; all three clip labels reach the metrics."""
-        labels = {"label_names": ["labels", "video_labels", "audio_labels"]}
-        return MACBDFTrainingArguments(**(labels | self.training | changes))
+        values: dict[str, Any] = {"label_names": ["labels", "video_labels", "audio_labels"]}
+        values |= self.training | changes
+        # YAML reads a bare no as false; the strategies of saving, logging and evaluating mean the word.
+        values |= {name: "no" for name, value in values.items() if value is False and name.endswith("_strategy")}
+        return MACBDFTrainingArguments(**values)
 
     def as_yaml(self) -> str:
         """The configuration as the YAML file that gives it."""
@@ -161,8 +161,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     Args:
         path: the file; a `model` beside it is meant where there is one of that name.
         overrides: `key=value`, `--key=value` or `--key value`. A key is a field of `RunConfig`, dotted into a section
-            (`data.cache`, `training.learning_rate`, `model_config.dropout`) or the bare name of a data or training
-            field. Values are read as YAML.
+            (`data.cache`, `training.learning_rate`, `model_config.dropout`, `model_config.video_config.image_size`) or
+            the bare name of a data or training field. Values are read as YAML.
 
     Raises:
         ValueError: there is no such file or key, a value is missing, or a value is out of range.
@@ -172,12 +172,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     values = _as_mapping(_numbers(yaml.safe_load(path.read_text(encoding="utf-8"))), str(path))
     for key, value in _pairs(overrides):
         _assign(values, key, value)
-    top = [field.name for field in fields(RunConfig)]
-    for name in values:
-        _check_known(name, name, top)
+    check_known("", values, [field.name for field in fields(RunConfig)])
     data = _as_mapping(values.get("data") or {}, "data")
-    for name in data:
-        _check_known(f"data.{name}", name, [field.name for field in fields(DataConfig)])
+    check_known("data.", data, [field.name for field in fields(DataConfig)])
     if "model" not in values:
         raise ValueError(f"model must be given, but {path} has only {sorted(values)}.")
     config = RunConfig(**{**values, "data": DataConfig(**data)})
@@ -199,15 +196,14 @@ def _pairs(overrides: Sequence[str]) -> list[tuple[str, Any]]:
 
 
 def _assign(values: dict[str, Any], key: str, value: Any) -> None:
-    section, dot, name = key.rpartition(".")
-    if not dot:
-        section, name = _section_of(key), key
+    section, *path = key.split(".") if "." in key else [_section_of(key), key]
     if section and section not in _SECTIONS:
         raise ValueError(f"override {key!r} must begin with one of {_SECTIONS}, but begins with {section!r}.")
     target = values
-    if section:
-        values[section] = target = dict(_as_mapping(values.get(section) or {}, section))
-    target[name] = value
+    for name in [section, *path[:-1]] if section else []:
+        target[name] = dict(_as_mapping(target.get(name) or {}, name))
+        target = target[name]
+    target[path[-1]] = value
 
 
 def _section_of(key: str) -> str:
@@ -220,15 +216,17 @@ def _section_of(key: str) -> str:
     for section, known in names.items():
         if key in known:
             return section
-    _check_known(key, key, [name for known in names.values() for name in known])
+    check_known("", [key], [name for known in names.values() for name in known])
     return ""
 
 
-def _check_known(shown: str, name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(known)[:40])}"
-        raise ValueError(f"{shown} must be a known setting, but is not; {hint}")
+def check_known(prefix: str, names: Iterable[str], known: Sequence[str]) -> None:
+    """ValueError where one of the names is not known; it says which ones are near, with `prefix` before the name."""
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(known)[:40])}"
+            raise ValueError(f"{prefix}{name} must be a known setting, but is not; {hint}")
 
 
 def _as_mapping(value: Any, name: str) -> dict[str, Any]:

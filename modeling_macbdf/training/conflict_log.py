@@ -11,6 +11,7 @@ from ..optim import Resolution, StepReport
 
 _FILE_ONLY = ("step", "_bin", "weight_", "stationary_")
 BINS = 10  # of the histogram of fusion weights over [0, 1]
+CLIP_LOSS = "clip_loss"  # cross-entropy of the joint answer alone: comparable whatever else the loss holds
 
 
 def columns(groups: Mapping[str, Sequence[str]]) -> list[str]:
@@ -21,6 +22,7 @@ def columns(groups: Mapping[str, Sequence[str]]) -> list[str]:
         "step",
         "finite",
         *[f"loss_{objective}" for objective in objectives],
+        CLIP_LOSS,
         *[f"{value}_{group}" for group in groups for value in per_group],
         *[
             f"{kind}_{group}_{objective}"
@@ -29,7 +31,7 @@ def columns(groups: Mapping[str, Sequence[str]]) -> list[str]:
             for objective in groups[group]
         ],
         "temperature",
-        *[f"fusion_{modality}_mean" for modality in groups],
+        *[f"fusion_{modality}_{value}" for modality in groups for value in ("mean", "uneven")],
         *[f"fusion_{modality}_bin{index}" for modality in groups for index in range(BINS)],
     ]
 
@@ -56,11 +58,12 @@ def report_row(report: StepReport) -> dict[str, float]:
 
 
 def fusion_row(weights: Tensor, modalities: Sequence[str]) -> dict[str, float]:
-    """Mean and histogram of fusion weights (B, M), one column per modality."""
+    """Mean, mean distance from even weights, and histogram of fusion weights (B, M), one column per modality."""
     row = {}
     for index, modality in enumerate(modalities):
         shares = weights[:, index].detach().float().cpu()
         row[f"fusion_{modality}_mean"] = float(shares.mean())
+        row[f"fusion_{modality}_uneven"] = float((shares - 1 / weights.shape[1]).abs().mean())
         counts = torch.histc(shares, BINS, 0.0, 1.0).tolist()
         row |= {f"fusion_{modality}_bin{bin_index}": count for bin_index, count in enumerate(counts)}
     return row

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, AutoProcessor, EarlyStoppingCallback, TrainerCallback, set_seed
 
 from ..evaluation.calibration import calibrate
 from ..evaluation.overlap import write_training_people
-from .config import RunConfig
+from .config import RunConfig, check_known
 from .metrics import scored_rows, window_metrics
 from .pretrained import load_imagenet
 from .storage import store_in_half_precision
@@ -127,16 +128,41 @@ class _StepClock(TrainerCallback):
 
 def _model(config: RunConfig) -> tuple[Any, Any]:
     processor = AutoProcessor.from_pretrained(config.model)
+    settings = _settings(config)
+    _fit(processor, settings)
     folder = Path(config.model)
     weightless = folder.is_dir() and not any((folder / name).exists() for name in _WEIGHTS)
     if not (config.from_scratch or weightless):
-        return AutoModel.from_pretrained(config.model, **config.model_config), processor
-    settings = AutoConfig.from_pretrained(config.model, **config.model_config)
+        return AutoModel.from_pretrained(config.model, config=settings), processor
     settings.calibration = None  # that of other weights
     model = AutoModel.from_config(settings)
     if config.imagenet:
         load_imagenet(model)
     return model, processor
+
+
+def _settings(config: RunConfig) -> Any:
+    """The model's config with the run's changes; those of a tower join its other settings."""
+    shipped = AutoConfig.from_pretrained(config.model)
+    changes = dict(config.model_config)
+    check_known("model_config.", changes, list(shipped.to_dict()))
+    for name in ("video_config", "audio_config"):
+        kept = getattr(shipped, name).to_dict()
+        if name in changes and changes[name].get("model_type", kept["model_type"]) == kept["model_type"]:
+            check_known(f"model_config.{name}.", changes[name], list(kept))
+            changes[name] = kept | changes[name]
+    try:
+        return AutoConfig.from_pretrained(config.model, **changes)
+    except StrictDataclassError as error:
+        raise ValueError(f"model_config must hold values in their ranges: {error}") from error
+
+
+def _fit(processor: Any, settings: Any) -> None:
+    """Lets the processor make what the changed model expects: the picture's side and the window's steps."""
+    side = getattr(settings.video_config, "image_size", None)
+    if isinstance(side, int):
+        processor.image_processor.size = {"height": side, "width": side}
+    processor.image_processor.num_frames = processor.feature_extractor.num_frames = settings.num_frames
 
 
 def _peak_mib() -> float:

@@ -12,11 +12,12 @@ from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
+from ..losses_macbdf import OBJECTIVES, objective_names
 from ..optim import Cut, FeatureSpaceGradients, ObjectiveGradients
 from .arguments import MACBDFTrainingArguments
 from .batches import mean_loss_counts, share_batches
 from .callbacks import ConflictCallback, EpochCallback
-from .conflict_log import ConflictLog, columns, fusion_row, report_row
+from .conflict_log import CLIP_LOSS, ConflictLog, columns, fusion_row, report_row
 from .publishing import private_by_default, push_model
 from .support import broadcast_buffers, check_arguments, check_backend, check_model, mean_row
 
@@ -36,8 +37,8 @@ class MACBDFTrainer(Trainer):
     unscaling, clipping and optimizer step. So accumulation and processes change nothing but rounding.
 
     The model is any with `encode`, `forward_from_scales` (whose output has `objectives`) and `encoder_parameters`; it
-    is never recognised by its class. An encoder called `m` serves the objectives "multimodal" and "m", and is the
-    module `m_encoder`.
+    is never recognised by its class. An encoder called `m` serves the objectives "multimodal" and "m" and those of its
+    config's `separate_objectives`, and is the module `m_encoder`.
 
     Args:
         model: the detector.
@@ -100,7 +101,7 @@ class MACBDFTrainer(Trainer):
         if self._gradients is None:
             self._gradients = self._new_gradients()
         self._gradients.accumulate({name: self._scaled(loss) for name, loss in losses.items()}, cut)
-        self._watch(output, losses)
+        self._watch(output, losses, share)
         if self.accelerator.sync_gradients:
             self._resolve()
         return torch.stack([loss.detach() for loss in losses.values()]).sum()
@@ -205,7 +206,8 @@ class MACBDFTrainer(Trainer):
 
     def _objectives(self) -> dict[str, list[str]]:
         """Encoder -> the objectives that reach it."""
-        return {name: [MULTIMODAL, name] for name in self.detector.encoder_parameters()}
+        separate = objective_names(self.detector.config)[len(OBJECTIVES) :]
+        return {name: [MULTIMODAL, *separate, name] for name in self.detector.encoder_parameters()}
 
     def _new_gradients(self) -> ObjectiveGradients:
         groups = self.detector.encoder_parameters()
@@ -237,8 +239,10 @@ class MACBDFTrainer(Trainer):
             logger.warning(f"Step {step} is skipped: a gradient is NaN or infinite.")
         self.conflict_log.add({"step": step, **self._watched_row(), **report_row(report)})
 
-    def _watch(self, output: Any, losses: Mapping[str, Tensor]) -> None:
+    def _watch(self, output: Any, losses: Mapping[str, Tensor], share: float) -> None:
         known = {f"loss_{name}": loss.detach() for name, loss in losses.items()}
+        if output.get("loss_terms") is not None:
+            known[CLIP_LOSS] = share * output["loss_terms"]["multimodal_clip"]
         for name in ("temperature", "fusion_weights"):
             if output.get(name) is not None:
                 known[name] = output[name].detach()
@@ -247,7 +251,7 @@ class MACBDFTrainer(Trainer):
     def _watched_row(self) -> dict[str, float]:
         """Losses, temperature and fusion weights of the step's micro-batches and processes."""
         watched, self._watched = self._watched, []
-        names = [name for name in watched[0] if name.startswith("loss_")]
+        names = [name for name in watched[0] if name.startswith("loss_") or name == CLIP_LOSS]
         row = {name: float(torch.stack([known[name] for known in watched]).sum()) for name in names}
         if "temperature" in watched[0]:
             row["temperature"] = float(watched[-1]["temperature"])

@@ -12,6 +12,7 @@ from modeling_macbdf.losses_macbdf import (
     detection_losses,
     loss_counts,
     masked_bce,
+    objective_names,
     pair_masks,
     resolve_targets,
 )
@@ -176,6 +177,21 @@ def test_objectives_are_the_weighted_sums_of_their_terms():
     )
     for stream in ("video", "audio"):
         torch.testing.assert_close(losses[stream], losses[f"{stream}_clip"] + 0.5 * losses[f"{stream}_frame"])
+
+
+def test_separated_terms_become_objectives_and_leave_the_sum_as_it_is():
+    targets = Targets(labels=labels(0, 1, 1), sync_labels=torch.tensor([[1, 0, 1, -100]] * 3))
+    resolved, logits = resolve_targets(targets, *masks(3)), all_logits(3)
+    apart = config(separate_objectives=["contrastive", "multimodal_frame", "sync"])
+    together, separated = (detection_losses(logits, resolved, c, torch.tensor(2.0)) for c in (config(), apart))
+    assert objective_names(config()) == ["multimodal", "video", "audio"]
+    names = objective_names(apart)
+    assert names[3:] == ["contrastive_objective", "multimodal_frame_objective", "sync_objective"]
+    torch.testing.assert_close(separated["multimodal"], together["multimodal_clip"])
+    torch.testing.assert_close(separated["contrastive_objective"], torch.tensor(0.1 * 2.0))
+    torch.testing.assert_close(
+        sum(separated[name] for name in names), sum(together[name] for name in objective_names(config()))
+    )
 
 
 def test_an_objective_moves_only_its_own_logits():

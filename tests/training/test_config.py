@@ -29,6 +29,16 @@ def test_file_is_read_and_overridden_in_every_spelling(file: Path) -> None:
     assert config.early_stopping_patience == 2
 
 
+def test_a_tower_is_changed_by_a_longer_key(file: Path) -> None:
+    words = ["model_config.video_config.image_size=80", "model_config.video_config.high_pass=false"]
+    assert load_config(file, words).model_config == {"video_config": {"image_size": 80, "high_pass": False}}
+
+
+def test_no_means_no(file: Path) -> None:
+    """YAML 1.1 reads no as false, which is no strategy."""
+    assert load_config(file, ["eval_strategy=no", "save_strategy=no"]).arguments().eval_strategy == "no"
+
+
 def test_a_number_written_as_1e_3_is_a_number(file: Path) -> None:
     """YAML 1.1 reads 5e-4 as text, which the optimizer then met."""
     assert load_config(file).arguments().learning_rate == pytest.approx(5e-4)
@@ -64,6 +74,13 @@ def test_a_model_beside_the_file_is_meant_before_a_hub_repository(file: Path) ->
 def test_wrong_settings_are_refused_by_name(file: Path, words: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_config(file, words)
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_prepared(file: Path) -> None:
+    config = load_config(file, ["report_to=[none_such]"])
+    with pytest.raises(ValueError, match=r"report_to must name installed trackers, .* but got 'none_such'"):
+        config.arguments()
+    assert load_config(file, ["report_to=none"]).arguments().report_to == []
 
 
 def test_a_missing_file_or_model_is_refused(tmp_path: Path) -> None:

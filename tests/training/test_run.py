@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +12,9 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 from modeling_macbdf.data.records import ClipRecord
-from modeling_macbdf.training.config import DataConfig
+from modeling_macbdf.training.config import DataConfig, load_config
 from modeling_macbdf.training.metrics import scored_rows, window_metrics
+from modeling_macbdf.training.run import _model
 from modeling_macbdf.training.windows import divide
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +72,30 @@ def test_dry_run_checks_everything_and_keeps_nothing(command, words, tmp_path, c
     assert estimate["seconds_per_step"] > 0
     assert estimate["peak_memory_mib"] > 100
     assert not list(out.glob("checkpoint-*"))
+
+
+def test_a_changed_model_brings_its_processor_along(tmp_path) -> None:
+    file = ROOT / "hub_configs" / "train-tiny.yaml"
+    words = ["model_config.num_frames=8", "model_config.video_config.image_size=64", f"output_dir={tmp_path}"]
+    model, processor = _model(load_config(file, words))
+    assert model.config.num_frames == processor.image_processor.num_frames == processor.feature_extractor.num_frames
+    assert processor.image_processor.size == {"height": 64, "width": 64}
+    assert model.config.video_config.image_size == 64
+    assert model.config.video_config.hidden_sizes == [16, 32, 64, 96]  # what was not changed stays
+    assert model.config.calibration is None
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("model_config.droput=0.1", r"model_config\.droput must be a known setting, but is not; did you mean dropout"),
+        ("model_config.video_config.size=8", r"model_config\.video_config\.size must be a known setting"),
+        ("model_config.dropout=2", "dropout must be in"),
+    ],
+)
+def test_a_wrong_setting_of_the_model_is_refused_by_name(command, words, word, message, tmp_path, capsys) -> None:
+    assert command([*words, f"output_dir={tmp_path}", word]) == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_wrong_settings_end_with_a_message_and_two(command, words, tmp_path, capsys) -> None:

@@ -9,6 +9,7 @@ from torch.utils.data import default_collate
 from modeling_macbdf import MACBDFForClassification
 from modeling_macbdf.optim import Cut, ObjectiveGradients, OMPareto, PlainSum
 from modeling_macbdf.training import MACBDFTrainer, MACBDFTrainingArguments, last_complete_checkpoint
+from modeling_macbdf.training.conflict_log import read_rows
 
 from .small import NoiseClips, small_detector
 
@@ -88,3 +89,22 @@ def test_every_rule_trains_the_detector(tmp_path: Path, aggregator: str) -> None
     model = small_detector()
     MACBDFTrainer(model, arguments(tmp_path, aggregator=aggregator, max_steps=2), train_dataset=NoiseClips()).train()
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+def test_more_objectives_are_resolved_together_and_the_plain_sum_is_the_same_step(tmp_path: Path) -> None:
+    apart = ["contrastive", "multimodal_frame"]
+    models = []
+    for name, separate in (("two", []), ("four", apart)):
+        models.append(small_detector(separate_objectives=separate))
+        run = arguments(tmp_path / name, aggregator="sum", max_steps=2, weight_decay=0.0, optim="sgd")
+        MACBDFTrainer(models[-1], run, train_dataset=NoiseClips()).train()
+    for (name, two), four in zip(models[0].state_dict().items(), models[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(two, four, rtol=1e-4, atol=1e-6, msg=name)
+
+    trained = small_detector(separate_objectives=apart)
+    MACBDFTrainer(trained, arguments(tmp_path, max_steps=2), train_dataset=NoiseClips()).train()
+    objectives = ["multimodal", "contrastive_objective", "multimodal_frame_objective", "audio"]
+    for row in read_rows(tmp_path / "conflict.csv"):
+        assert all(f"loss_{name}" in row for name in objectives)
+        assert sum(row[f"alpha_audio_{name}"] for name in objectives) == pytest.approx(1.0)
+        assert row["clip_loss"] == pytest.approx(row["loss_multimodal"])  # nothing else is left in it
