@@ -1,15 +1,15 @@
 """The command line `macbdf`: parses, calls, prints. Everything that it calls is a library function too."""
 
 import argparse
-import glob
 import importlib
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .paths import expand_paths
 
 if TYPE_CHECKING:
     from .evidence.page import HtmlReport
@@ -50,17 +50,9 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _detect_arguments(detect: argparse.ArgumentParser) -> None:
-    detect.epilog = "Exit code: 0 all scored, 1 some not scored, 2 usage."
-    detect.add_argument("paths", nargs="+", metavar="PATH", help="file, folder (taken whole) or quoted glob")
-    detect.add_argument("--json", type=Path, metavar="OUT", help="write the full report as JSON")
-    detect.add_argument("--csv", type=Path, metavar="OUT", help="write one row a file as CSV")
-    detect.add_argument("--html", type=Path, metavar="OUT", help="write a report with pictures as one HTML file")
-    detect.add_argument("--model", metavar="DIR_OR_REPO", help="default: the weights that the project ships")
-    detect.add_argument("--revision", help="of a Hub repository: branch, tag or commit")
-    detect.add_argument("--trust-remote-code", action="store_true", help="run the model code of a Hub repository")
-    detect.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    detect.add_argument("--batch-size", type=int, default=8, metavar="N", help="windows judged at once (default: 8)")
-    detect.add_argument("--max-minutes", type=float, default=60.0, help="longer files are refused (default: 60)")
+    from .detect_options import add_detect_arguments
+
+    add_detect_arguments(detect)
     detect.set_defaults(run=_detect)
 
 
@@ -73,28 +65,25 @@ def _without_loading_bars() -> None:
 
 def _detect(arguments: argparse.Namespace) -> int:
     from . import report
+    from .detect_options import check_outputs, detector_options
     from .inference import Detector
     from .provenance import read_provenance
+    from .timing import profile_text
 
     _without_loading_bars()
-    for out in (arguments.json, arguments.csv, arguments.html):
-        if out is not None and not out.resolve().parent.is_dir():
-            raise ValueError(f"the report's folder must exist, but {out.resolve().parent} does not")
+    check_outputs(arguments)
     paths = expand_paths(arguments.paths)
-    detector = Detector.from_pretrained(
-        arguments.model,
-        revision=arguments.revision,
-        trust_remote_code=arguments.trust_remote_code,
-        device=arguments.device,
-        batch_size=arguments.batch_size,
-        max_duration_s=60.0 * arguments.max_minutes,
-    )
+    if arguments.jsonl:
+        return _detect_into(arguments, paths)
+    detector = Detector.from_pretrained(**detector_options(arguments))
     page = _page(detector, arguments) if arguments.html else None
     results = []
     for path in _progress(paths):
         judged = page.judge(path) if page else replace(detector.detect(path), provenance=read_provenance(path))
         results.append(judged)
         print(report.as_text(results[-1]), flush=True)
+        if arguments.profile:
+            print(f"  {profile_text(results[-1].seconds)}", flush=True)
     if len(results) > 1:
         print(report.summary_text(results))
     if page:
@@ -107,39 +96,24 @@ def _detect(arguments: argparse.Namespace) -> int:
     return EXIT_OK if all(result.scored for result in results) else EXIT_SOME_NOT_SCORED
 
 
+def _detect_into(arguments: argparse.Namespace, paths: list[str]) -> int:
+    from .batch import judge_into
+    from .detect_options import detector_options
+
+    unscored = 0
+    for outcome in judge_into(arguments.jsonl, paths, arguments.processes, detector_options(arguments)):
+        answer = outcome["reason"] if outcome["p_fake"] is None else f"{outcome['p_fake']:.0%}"
+        print(f"{outcome['path']}: {outcome['verdict'] or outcome['status']} ({answer})", flush=True)
+        unscored += outcome["p_fake"] is None
+    return EXIT_SOME_NOT_SCORED if unscored else EXIT_OK
+
+
 def _page(detector: "Detector", arguments: argparse.Namespace) -> "HtmlReport":
     from .evidence.card_facts import read_card
     from .evidence.page import HtmlReport
     from .inference import shipped_model
 
     return HtmlReport(detector, read_card(arguments.model or shipped_model(), arguments.revision))
-
-
-def expand_paths(patterns: Sequence[str]) -> list[str]:
-    """Files for what a user typed: a folder gives every file below it but hidden ones, a glob what it matches.
-
-    A name that matches nothing stays in the list, so that it is reported as missing and counted.
-    """
-    found: list[str] = []
-    for pattern in patterns:
-        if os.path.isdir(pattern):
-            found += _files_below(pattern)
-        elif not os.path.lexists(pattern) and glob.has_magic(pattern):
-            matches = sorted(glob.glob(pattern, recursive=True))
-            found += [name for name in matches if not os.path.isdir(name)] or [pattern]
-        else:
-            found.append(pattern)
-    if not found:
-        raise ValueError(f"no file found in {', '.join(patterns)}")
-    return list(dict.fromkeys(found))
-
-
-def _files_below(folder: str) -> list[str]:
-    names = []
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names += [os.path.join(root, name) for name in sorted(files) if not name.startswith(".")]
-    return names
 
 
 def _progress(paths: list[str]) -> Iterator[str]:
@@ -308,6 +282,10 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     ),
     "card": ("write a model card from evaluations", _of("evaluation.commands", "card", "wrote {}".format)),
     "dataset-card": ("the card of a training set", _of("data.dataset_card", "dataset_card", "wrote {}".format)),
+    "export": (
+        "write a model as an ONNX file or a torch.export program",
+        _of("export", "export", "wrote {}".format),
+    ),
     "push": ("send a model to the Hub, with all that makes it work there", _of("hub.commands", "push", str)),
     "push-space": ("send the demo to the Hub as a Space", _of("hub.commands", "push_space", str)),
 }

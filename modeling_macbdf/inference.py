@@ -4,29 +4,30 @@ Picture and model work window by window, so that memory does not grow with the l
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from . import verdicts
 from .checkpoint import UntrainedModelError, load_checkpoint
 from .media.container import DecodeLimits
 from .media.decode import Frame
 from .media.faces import CenterFaceDetector, FaceDetector
 from .media.outcomes import MediaError, Status
 from .media.probe import MediaInfo
-from .media.tracks import TrackedCrop, TrackOptions, track_faces
-from .scoring import Voice, WindowScorer
+from .media.tracks import TrackOptions
+from .onnx_model import load_onnx
+from .picture import MIN_STEPS, PictureWindows, answer, hop_steps
+from .scoring import Voice, WindowAnswers, WindowScorer
 from .sources import FileSource, Source, Watcher
+from .streaming import LiveJudge
 from .timing import Item, Stopwatch
-from .verdicts import FaceResult, FileResult, WindowScore
-from .windows import Window, WindowBuilder, sound_windows
+from .verdicts import FileResult
+from .windows import Window, sound_windows
 
-MIN_STEPS = 4  # steps (0.8 s at 5 Hz): a face that is seen for less is not judged
+_BACKENDS = {"torch": load_checkpoint, "onnx": load_onnx}
 _SHIPPED = ("macb-df-small", "macb-df-tiny")  # the first one that has weights is the default
 
 
@@ -44,43 +45,12 @@ def shipped_model() -> Path:
     raise ValueError("no shipped weights were found beside the package; name a folder or a Hub repository as model")
 
 
-@dataclass
-class _Seen:
-    """When and where each face was seen: what the report needs, without the pictures."""
-
-    steps: dict[int, list[int]] = field(default_factory=dict)
-    boxes: dict[int, list[np.ndarray]] = field(default_factory=dict)
-
-    def add(self, crop: TrackedCrop) -> None:
-        self.steps.setdefault(crop.track_id, []).append(crop.step)
-        self.boxes.setdefault(crop.track_id, []).append(crop.box)
-
-    def longest(self) -> int:
-        return max((len(steps) for steps in self.steps.values()), default=0)
-
-    def face(self, track: int, log_odds: float, rate_hz: float) -> FaceResult:
-        steps = self.steps[track]
-        box = np.median(np.stack(self.boxes[track]), axis=0).round(1).tolist()
-        start_s, end_s = steps[0] / rate_hz, (steps[-1] + 1) / rate_hz
-        return FaceResult(track, verdicts.probability(log_odds), start_s, end_s, tuple(box))
-
-
-class _TimedFaces:
-    """A face detector whose time is counted."""
-
-    def __init__(self, detector: FaceDetector, watch: Stopwatch) -> None:
-        self._detector, self._watch = detector, watch
-
-    def detect(self, rgb: np.ndarray) -> list[Any]:
-        with self._watch.stage("faces"):
-            return self._detector.detect(rgb)
-
-
 class Detector:
     """Judges media files with a trained MACB-DF model.
 
     Args:
-        model: a `MACBDFForClassification`, installed or loaded from the Hub, with a calibration in its config.
+        model: a `MACBDFForClassification`, installed or loaded from the Hub, or an `OnnxModel` of one, with a
+            calibration in its config.
         processor: its `MACBDFProcessor`.
         model_info: "id" and "revision" for the report.
         device: "auto" or a torch device.
@@ -113,14 +83,17 @@ class Detector:
             raise UntrainedModelError(
                 "the model's config has no calibration: it was not trained, and would only guess"
             )
-        self.model = model.eval().to(_best_device() if device == "auto" else device)
+        self.model = model
+        if isinstance(model, torch.nn.Module):
+            self.model = model.eval().to(_best_device() if device == "auto" else device)
         self.config = model.config
         self.model_info = model_info or {"id": "in memory", "revision": None}
         self.limits = DecodeLimits(max_duration_s=max_duration_s)
         self.faces = faces or CenterFaceDetector()
         # Training crops (data/cache.py) are cut by the same options: a cropper of its own would look like a forgery.
         self.tracking = TrackOptions()
-        self.scorer = WindowScorer(self.model, processor, self.calibration, batch_size)
+        judge = WindowAnswers(self.model) if isinstance(model, torch.nn.Module) else model
+        self.scorer = WindowScorer(judge, processor, self.calibration, batch_size)
 
     @classmethod
     def from_pretrained(
@@ -129,6 +102,7 @@ class Detector:
         *,
         revision: str | None = None,
         trust_remote_code: bool = False,
+        backend: str = "torch",
         **options: Any,
     ) -> "Detector":
         """Loads a model from a folder or a Hub repository; without a name, the weights that the project ships.
@@ -137,15 +111,19 @@ class Detector:
             model: folder or "org/name". A name that is no folder is looked up on the Hub.
             revision: branch, tag or commit of the repository.
             trust_remote_code: run the repository's own model code instead of this package's.
+            backend: "torch", or "onnx" for a `model.onnx` (`macbdf export`) run by onnxruntime on the CPU.
             options: as in the constructor.
 
         Raises:
             UntrainedModelError: if the checkpoint lacks weights or a calibration.
+            ValueError: if there is no such backend.
             OSError: if there is no such model.
         """
+        if backend not in _BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(_BACKENDS)}, but got {backend!r}")
         name = os.fspath(model or shipped_model())
         source = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
-        loaded, processor = load_checkpoint(name, **source)
+        loaded, processor = _BACKENDS[backend](name, **source)
         commit = getattr(loaded.config, "_commit_hash", None)
         model_info = {"id": Path(name).resolve().name if Path(name).is_dir() else name, "revision": commit or revision}
         return cls(loaded, processor, model_info=model_info, **options)
@@ -173,6 +151,16 @@ class Detector:
             result = replace(result, status=Status.internal_error, reason=f"{type(error).__name__}: {error}")
         return replace(result, seconds=watch.result())
 
+    def stream(self, memory_s: float = 600.0, max_wait_s: float = 2.0) -> LiveJudge:
+        """Judges a live feed.
+
+        Args:
+            memory_s: how far back the running verdict reaches, in seconds.
+            max_wait_s: how long a window waits for sound that is late, in seconds.
+        """
+        picture = PictureWindows(self.config, self.faces, self.tracking, Stopwatch("faces"), Watcher())
+        return LiveJudge(self.scorer, picture, self.config, self.calibration, memory_s, max_wait_s)
+
     def _judge(
         self, source: Source, result: FileResult, info: MediaInfo, watch: Stopwatch, watcher: Watcher
     ) -> FileResult:
@@ -181,9 +169,9 @@ class Detector:
         with watch.stage("decode"):
             voice = self._listen(source, info, notes)
         watcher.on_voice(voice)
-        seen = _Seen()
+        picture = PictureWindows(self.config, self.faces, self.tracking, watch, watcher)
         if info.video:
-            windows = self._picture(source.frames(self.config.frame_rate_hz, notes), seen, watch, watcher)
+            windows = self._picture(source.frames(self.config.frame_rate_hz, notes), picture, watch, watcher)
         else:
             windows = iter(self._sound(source.path, voice))
         scores = []
@@ -191,10 +179,10 @@ class Detector:
             scores.append(score)
             watcher.on_score(score)
         if not scores:
-            raise _nothing_judged(seen, self.config.frame_rate_hz, source.path)
+            raise picture.seen.nothing_judged(self.config.frame_rate_hz, source.path)
         status, reason = _scored_as(info, voice)
         result = replace(result, warnings=tuple(dict.fromkeys(notes)), status=status, reason=reason)
-        return self._answer(result, scores, seen)
+        return answer(result, scores, picture.seen, self.config, self.calibration)
 
     def _listen(self, source: Source, info: MediaInfo, notes: list[str]) -> Voice:
         rate_hz = self.config.frame_rate_hz
@@ -212,18 +200,13 @@ class Detector:
         notes += audio.warnings
         return Voice(audio, rate_hz)
 
-    def _picture(self, frames: Iterator[Frame], seen: _Seen, watch: Stopwatch, watcher: Watcher) -> Iterator[Window]:
-        builder = WindowBuilder(self.config.num_frames, self._hop_steps, MIN_STEPS)
-        shown = _each(watch.iterate("decode", frames), watcher.on_frame)
-        crops = track_faces(shown, _TimedFaces(self.faces, watch), self.tracking)
-        for crop in crops:
-            seen.add(crop)
-            watcher.on_crop(crop)
-            window = builder.push(crop.track_id, crop.step, crop.crop)
-            if window is not None:
-                yield window
-            yield from builder.finish_before(crop.step - 2 * self.tracking.lag)  # a track that got no crop is over
-        yield from builder.finish_before()
+    def _picture(
+        self, frames: Iterator[Frame], picture: PictureWindows, watch: Stopwatch, watcher: Watcher
+    ) -> Iterator[Window]:
+        for frame in watch.iterate("decode", frames):
+            watcher.on_frame(frame)
+            yield from picture.push(frame)
+        yield from picture.finish()
 
     def _sound(self, path: str, voice: Voice) -> list[Window]:
         """Windows without a picture, if the model's voice answer is calibrated to stand alone."""
@@ -231,37 +214,13 @@ class Detector:
             raise MediaError(Status.no_audio, f"there is no picture, and {voice.reason}", path)
         if "audio" not in self.calibration:
             raise MediaError(Status.no_video, "there is no picture, and this model does not judge a voice alone", path)
-        windows = sound_windows(voice.steps, self.config.num_frames, self._hop_steps, MIN_STEPS)
+        windows = sound_windows(voice.steps, self.config.num_frames, hop_steps(self.config), MIN_STEPS)
         if not windows:
             needed = MIN_STEPS / self.config.frame_rate_hz
             raise MediaError(
                 Status.too_short, f"it holds {voice.audio.duration_s:.2f} s of sound, {needed} s are needed", path
             )
         return windows
-
-    @property
-    def _hop_steps(self) -> int:
-        """Steps from one window to the next: half of it, so that every instant lies well inside some window."""
-        return max(self.config.num_frames // 2, 1)
-
-    def _answer(self, result: FileResult, scores: Sequence[WindowScore], seen: _Seen) -> FileResult:
-        rate_hz = self.config.frame_rate_hz
-        p = {kind: verdicts.probability(value) for kind, value in verdicts.file_log_odds(scores).items()}
-        distances = verdicts.mean_distances(scores)
-        tracks = verdicts.by_track(scores)
-        faces = [seen.face(t, verdicts.pool(w.joint for w in tracks[t]), rate_hz) for t in tracks if t in seen.steps]
-        return replace(
-            result,
-            verdict=verdicts.decide(p["joint"], self.calibration, distances),
-            distances=distances,
-            warnings=(*result.warnings, *verdicts.unfamiliar(distances, self.calibration)),
-            p_fake=p["joint"],
-            p_fake_video=p.get("video"),
-            p_fake_audio=p.get("audio"),
-            in_sync=verdicts.mean_in_sync(scores),
-            faces=tuple(sorted(faces, key=lambda face: -face.p_fake)),
-            timeline=verdicts.timeline(scores, self._hop_steps / rate_hz),
-        )
 
 
 def _scored_as(info: MediaInfo, voice: Voice) -> tuple[Status, str]:
@@ -271,15 +230,6 @@ def _scored_as(info: MediaInfo, voice: Voice) -> tuple[Status, str]:
     if voice.audio is None:
         return Status.no_audio, f"{voice.reason}: judged on the picture alone"
     return Status.scored, ""
-
-
-def _nothing_judged(seen: _Seen, rate_hz: float, path: str) -> MediaError:
-    """Why a file with a picture gave no window."""
-    if not seen.steps:
-        return MediaError(Status.no_face, "no face was found in the picture", path)
-    longest_s, needed_s = seen.longest() / rate_hz, MIN_STEPS / rate_hz
-    reason = f"the longest look at a face is {longest_s:.1f} s, and {needed_s:.1f} s are needed"
-    return MediaError(Status.too_short, reason, path)
 
 
 def _best_device() -> str:

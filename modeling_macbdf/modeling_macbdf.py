@@ -175,7 +175,7 @@ class MACBDFModel(MACBDFPreTrainedModel):
         clock = pixel_values if pixel_values is not None else audio_mask
         steps = None if clock is None else clock.shape[1]
         if audio_mask is not None:
-            audio_mask = checked_mask("audio_mask", audio_mask, (len(input_features), steps))
+            audio_mask = checked_mask("audio_mask", audio_mask, (input_features.shape[0], steps))
         return video, self.audio_encoder(input_features, audio_mask, steps)
 
     def fuse(
@@ -231,7 +231,7 @@ class MACBDFModel(MACBDFPreTrainedModel):
         video, audio = (torch.cat([scale[m] + alone[m], scale[m] + guided[m]]) for m in (0, 1))
         video_mask, audio_mask = (mask.repeat(2, 1) for mask in masks)
         video, audio = self._advance(index, (video, audio), (video_mask, audio_mask), fused)
-        rows = len(fused)
+        rows = fused.shape[0]
         return (video[:rows], audio[:rows]), (video[rows:], audio[rows:])
 
     def forward(
@@ -438,7 +438,7 @@ class MACBDFForClassification(MACBDFPreTrainedModel):
             return None, None
         z_v, z_a = trunk.video_embeds, trunk.audio_embeds
         if resolved is None:  # no pair is known, so the belief learns nothing
-            return self.temperature(z_v, z_a, torch.zeros(len(z_v), dtype=torch.bool, device=z_v.device)), None
+            return self.temperature(z_v, z_a, z_v.new_zeros(z_v.shape[0], dtype=torch.bool)), None
         positive, valid = pair_masks(resolved, *masks)
         if self.training:
             z_v, z_a, positive, valid = gather_pairs(z_v, z_a, positive, valid)

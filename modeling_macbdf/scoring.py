@@ -1,10 +1,10 @@
 """Windows in, calibrated log-odds out: the only place where a file's data meets the model."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,16 +23,19 @@ class Voice:
         audio: the sound, or None where there is nothing to hear.
         rate_hz: steps a second.
         reason: why there is nothing to hear, in words.
+        first_step: the step at which the sound begins; of a feed, only the end is kept.
     """
 
     audio: Audio | None
     rate_hz: float
     reason: str = ""
+    first_step: int = 0
 
     def cut(self, first_step: int, steps: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Samples (steps * samples a step,) float32 and which steps hold sound (steps,); None if none does."""
         if self.audio is None:
             return None
+        first_step -= self.first_step
         mask = self.audio.step_mask(first_step + steps, self.rate_hz)[first_step:]
         if not mask.any():
             return None
@@ -46,18 +49,68 @@ class Voice:
         return 0 if self.audio is None else math.floor(self.audio.duration_s * self.rate_hz + 1e-6)
 
 
-class WindowScorer:
-    """Runs the model on windows, batch by batch.
+class Judge(Protocol):
+    """What answers for a batch of windows: PyTorch, or an exported graph in its place."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are to be."""
+        ...
+
+    def __call__(self, **inputs: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """The answers by name, as of `WindowAnswers.forward`."""
+        ...
+
+
+class WindowAnswers(torch.nn.Module):
+    """All that a window's score needs of a model, in one call: this is also what is exported.
 
     Args:
-        model: a `MACBDFForClassification` in evaluation mode, on its device.
-        processor: its processor.
+        model: a `MACBDFForClassification` in evaluation mode.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are to be."""
+        return self.model.device
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
+        video_mask: torch.Tensor | None = None,
+        audio_mask: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Judges a batch of windows; arguments as of the model.
+
+        Returns:
+            "logits", "video_logits", "audio_logits" (B,), "frame_logits" (B, T), "sync_logits" (B, T) where the model
+            has that head, and "distances" (B, 2), the feature distances of picture and voice; NaN = no evidence.
+        """
+        output = self.model(pixel_values, input_features, video_mask, audio_mask)
+        names = ("logits", "video_logits", "audio_logits", "frame_logits", "sync_logits")
+        answers = {name: output[name] for name in names if output.get(name) is not None}
+        present = (~output.video_logits.isnan(), ~output.audio_logits.isnan())
+        weighting = self.model.macbdf.cluster_weighting
+        return answers | {"distances": weighting.feature_distance(output.video_embeds, output.audio_embeds, *present)}
+
+
+class WindowScorer:
+    """Scores windows, batch by batch.
+
+    Args:
+        judge: what answers for them.
+        processor: the model's processor.
         calibration: [scale, bias] for each of "joint", "video", "audio"; an answer that it lacks is not given.
         batch_size: windows at once.
     """
 
-    def __init__(self, model: Any, processor: Any, calibration: dict[str, Any], batch_size: int) -> None:
-        self.model, self.processor, self.batch_size = model, processor, batch_size
+    def __init__(self, judge: Judge, processor: Any, calibration: dict[str, Any], batch_size: int) -> None:
+        self.judge, self.processor, self.batch_size = judge, processor, batch_size
         self.calibration = calibration
 
     def score(self, windows: Iterable[Window], voice: Voice, watch: Stopwatch) -> Iterator[WindowScore]:
@@ -80,36 +133,24 @@ class WindowScorer:
             audio_mask=[None if sound is None else sound[1] for sound in sounds],
             sampling_rate=None if voice.audio is None else voice.audio.sampling_rate,
             return_tensors="pt",
-        ).to(self.model.device)
+        ).to(self.judge.device)
 
     def _score_batch(self, batch: Sequence[Window], voice: Voice) -> list[WindowScore]:
-        inputs = self.inputs(batch, voice)
         with torch.inference_mode():
-            output = self.model(**inputs)
-        distances = self._distances(output)
-        table = [_column(output.logits), _column(output.video_logits), _column(output.audio_logits)]
-        rows = zip(batch, *(column or [math.nan] * len(batch) for column in table), strict=True)
-        scores = [self._window_score(window, voice.rate_hz, *logits) for window, *logits in rows]
+            answers = self.judge(**self.inputs(batch, voice))
+        table = {name: values.float().cpu().tolist() for name, values in answers.items()}
+        clip = zip(batch, table["logits"], table["video_logits"], table["audio_logits"], strict=True)
+        scores = [self._window_score(window, voice.rate_hz, *logits) for window, *logits in clip]
         return [
             replace(
                 score,
-                steps=tuple(_row(output.frame_logits, row, window.steps)),
-                in_sync=_share_above_zero(_row(output.get("sync_logits"), row, window.steps)),
-                distances=distances[row],
+                steps=tuple(table["frame_logits"][row][: window.steps]),
+                in_sync=_share_above_zero(table["sync_logits"][row][: window.steps])
+                if "sync_logits" in table
+                else None,
+                distances=_known(table["distances"][row]),
             )
             for row, (score, window) in enumerate(zip(scores, batch, strict=True))
-        ]
-
-    def _distances(self, output: Any) -> list[dict[str, float]]:
-        """Feature distance of each row's streams, without those that are missing or have no prototypes."""
-        logits = (output.video_logits, output.audio_logits)
-        present = [torch.zeros(len(output.logits), dtype=torch.bool) if x is None else ~x.isnan() for x in logits]
-        weighting = self.model.macbdf.cluster_weighting
-        with torch.inference_mode():
-            found = weighting.feature_distance(output.video_embeds, output.audio_embeds, *present).cpu().tolist()
-        return [
-            {name: value for name, value in zip(("video", "audio"), row, strict=True) if not math.isnan(value)}
-            for row in found
         ]
 
     def _window_score(self, window: Window, rate_hz: float, joint: float, video: float, audio: float) -> WindowScore:
@@ -127,13 +168,10 @@ class WindowScorer:
         return None if math.isnan(logit) or kind not in self.calibration else calibrated(logit, self.calibration[kind])
 
 
-def _column(logits: torch.Tensor | None) -> list[float] | None:
-    return None if logits is None else logits.float().cpu().tolist()
-
-
-def _row(logits: torch.Tensor | None, row: int, steps: int) -> list[float]:
-    """One row of (B, T) without the steps that only fill the batch; empty where the model gives none."""
-    return [] if logits is None else logits[row, :steps].float().cpu().tolist()
+def _known(distances: Sequence[float]) -> dict[str, float]:
+    """Feature distances of picture and voice without those that are missing or have no prototypes."""
+    named = zip(("video", "audio"), distances, strict=True)
+    return {name: value for name, value in named if not math.isnan(value)}
 
 
 def _share_above_zero(logits: Sequence[float]) -> float | None:

@@ -1,7 +1,8 @@
 """Where the time goes: wall-clock seconds by stage."""
 
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -43,3 +44,22 @@ class Stopwatch:
         """All stages and the "total" since the start, rounded to the millisecond."""
         total = time.perf_counter() - self._begin
         return {name: round(value, 3) for name, value in {**self.seconds, "total": total}.items()}
+
+
+def profile_text(seconds: Mapping[str, float]) -> str:
+    """One line: each stage's seconds and share, what no stage counts, and the process's peak memory so far."""
+    total = max(seconds["total"], 1e-9)
+    stages = {name: value for name, value in seconds.items() if name != "total"}
+    stages["other"] = max(total - sum(stages.values()), 0.0)
+    shares = ", ".join(f"{name} {value:.2f} s ({value / total:.0%})" for name, value in stages.items())
+    return f"time: {total:.2f} s; {shares}{_peak_text()}"
+
+
+def _peak_text() -> str:
+    """Empty where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return ""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # to bytes
+    return f"; peak memory {peak / 2**20:.0f} MiB"

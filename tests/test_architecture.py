@@ -32,8 +32,8 @@ LITE = {
 LAYERS = (
     ("train_accelerate", "__main__", "cli", "demo"),
     ("training", "hub"),
-    ("pipeline", "evaluation", "inference", "report", "evidence"),
-    ("scoring", "sources", "verdicts", "windows", "provenance"),
+    ("pipeline", "evaluation", "inference", "report", "evidence", "export", "streaming", "batch"),
+    ("scoring", "sources", "verdicts", "windows", "provenance", "picture", "onnx_model"),
     ("data", "media", "optim", "H"),
 )
 # Of ours, these import nothing outside themselves.

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..inference import MIN_STEPS, Detector
+from ..inference import Detector
+from ..picture import MIN_STEPS
 from ..scoring import Voice, WindowScorer
 from ..timing import Stopwatch
 from ..verdicts import pool
@@ -34,7 +35,7 @@ class MaskedModel:
 
     def __init__(self, detector: Detector) -> None:
         scorer = detector.scorer
-        self._scorer = WindowScorer(scorer.model, scorer.processor, IDENTITY, scorer.batch_size)
+        self._scorer = WindowScorer(scorer.judge, scorer.processor, IDENTITY, scorer.batch_size)
         self._config, self._tracking = detector.config, detector.tracking
 
     def witness(self) -> Witness:

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..inference import MIN_STEPS, Detector
+from ..inference import Detector
 from ..media.decode import Frame
 from ..media.probe import MediaInfo
 from ..media.tracks import TrackedCrop
+from ..picture import MIN_STEPS
 from ..scoring import Voice
 from ..sources import FileSource, Watcher
 from ..verdicts import FaceResult, FileResult, WindowScore

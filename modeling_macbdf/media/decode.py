@@ -34,6 +34,7 @@ __all__ = [
     "read_audio",
 ]
 
+_HALF = Fraction(1, 2)  # step: to its centre
 _FALLBACK_RATE = Fraction(25)  # Hz, for a stream that declares no rate and no frame durations
 
 
@@ -118,14 +119,17 @@ def _frames_of(timed: _Timed, rate: Fraction | None, index: int) -> Iterator[Fra
     if rate is None:
         yield Frame(index, float(timed.start), _to_rgb(timed.frame), float(timed.start))
         return
-    half = Fraction(1, 2)
-    first = max(math.ceil(timed.start * rate - half), 0)
-    last = math.ceil(timed.end * rate - half)
-    if first >= last:
+    steps = steps_on_display(timed.start, timed.end, rate)
+    if not steps:
         return
     rgb = _to_rgb(timed.frame)
-    for step in range(first, last):
-        yield Frame(step, float((step + half) / rate), rgb, float(timed.start))
+    for step in steps:
+        yield Frame(step, float((step + _HALF) / rate), rgb, float(timed.start))
+
+
+def steps_on_display(start_s: Fraction, end_s: Fraction, rate_hz: Fraction) -> range:
+    """The steps whose centres lie within [start, end): during which a frame is displayed."""
+    return range(max(math.ceil(start_s * rate_hz - _HALF), 0), math.ceil(end_s * rate_hz - _HALF))
 
 
 def _to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:

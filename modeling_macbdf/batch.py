@@ -1,0 +1,106 @@
+"""Many files over processes and machines: outcomes written as they come, and a broken run goes on where it stopped."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .data.sharding import launched_shard
+from .inference import Detector
+from .provenance import read_provenance
+
+_detector: Detector | None = None  # of a worker process
+
+
+def judge_into(
+    out: Path, paths: Sequence[str], processes: int, options: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Judges files and appends a line of JSON for each to `out` as it comes; files that it holds are left out.
+
+    Under `accelerate launch` or `torchrun` each process takes its part of the files and writes a file of its own.
+
+    Args:
+        out: the JSON lines file.
+        paths: the files.
+        processes: how many judge at once on this machine.
+        options: of `Detector.from_pretrained`.
+
+    Yields:
+        The outcomes, first those that were there: `FileResult` as a mapping, and "model".
+
+    Raises:
+        ValueError: if `out` holds outcomes of another model, `processes` is below 1, or a process was killed.
+    """
+    if processes < 1:
+        raise ValueError(f"processes must be at least 1, but got {processes}")
+    part, parts = launched_shard((0, 1), os.environ)
+    if parts > 1:
+        out = out.with_name(f"{out.stem}-{part:04d}-of-{parts:04d}{out.suffix}")
+    before = read_outcomes(out)
+    mine = list(paths)[part::parts]
+    known = {outcome["path"] for outcome in before}
+    yield from before
+    model = before[0]["model"] if before else None
+    with open(out, "a", encoding="utf-8") as file:
+        for outcome in _outcomes([path for path in mine if path not in known], processes, options):
+            if model not in (None, outcome["model"]):
+                raise ValueError(
+                    f"{out} holds outcomes of the model {model}, not of {outcome['model']}: name another file"
+                )
+            file.write(json.dumps(outcome, ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+            yield outcome
+
+
+def read_outcomes(path: Path) -> list[dict[str, Any]]:
+    """The outcomes of an earlier run, empty without one; a last line that was broken off is cut from the file."""
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    return [json.loads(line) for line in whole.decode("utf-8").splitlines()]
+
+
+def _outcomes(paths: Sequence[str], processes: int, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if not paths:
+        return
+    if processes == 1:
+        _begin(dict(options), torch.get_num_threads())
+        yield from map(_judge, paths)
+        return
+    threads = max(torch.get_num_threads() // processes, 1)
+    pool = ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(dict(options), threads)
+    )
+    try:
+        for future in as_completed([pool.submit(_judge, path) for path in paths]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise ValueError(
+            "a process was killed (too little memory?) or could not load the model; the same command goes on"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(options: dict[str, Any], threads: int) -> None:
+    """Loads the detector of this process."""
+    global _detector
+    torch.set_num_threads(threads)
+    _detector = Detector.from_pretrained(options.pop("model", None), **options)
+
+
+def _judge(path: str) -> dict[str, Any]:
+    if _detector is None:
+        raise RuntimeError("the detector must be loaded first")
+    result = replace(_detector.detect(path), provenance=read_provenance(path))
+    return {"model": _detector.model_info, **asdict(result)}

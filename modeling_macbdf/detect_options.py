@@ -1,0 +1,48 @@
+"""The options of `macbdf detect`: what they are, and which go together."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_detect_arguments(detect: argparse.ArgumentParser) -> None:
+    """What `macbdf detect` takes."""
+    detect.epilog = "Exit code: 0 all scored, 1 some not scored, 2 usage."
+    detect.add_argument("paths", nargs="+", metavar="PATH", help="file, folder (taken whole) or quoted glob")
+    detect.add_argument("--json", type=Path, metavar="OUT", help="write the full report as JSON")
+    detect.add_argument("--csv", type=Path, metavar="OUT", help="write one row a file as CSV")
+    detect.add_argument("--html", type=Path, metavar="OUT", help="write a report with pictures as one HTML file")
+    detect.add_argument("--model", metavar="DIR_OR_REPO", help="default: the weights that the project ships")
+    detect.add_argument("--revision", help="of a Hub repository: branch, tag or commit")
+    detect.add_argument("--trust-remote-code", action="store_true", help="run the model code of a Hub repository")
+    detect.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    detect.add_argument("--batch-size", type=int, default=8, metavar="N", help="windows judged at once (default: 8)")
+    detect.add_argument("--backend", choices=("torch", "onnx"), default="torch", help="onnx: see macbdf export")
+    detect.add_argument("--profile", action="store_true", help="say where the time went, and the peak memory")
+    detect.add_argument("--jsonl", type=Path, metavar="OUT", help="append a line a file as it comes; resumable")
+    detect.add_argument("--processes", type=int, default=1, metavar="N", help="with --jsonl (default: 1)")
+    detect.add_argument("--max-minutes", type=float, default=60.0, help="longer files are refused (default: 60)")
+
+
+def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `Detector.from_pretrained`."""
+    names = ("model", "revision", "trust_remote_code", "device", "batch_size", "backend")
+    return {name: getattr(arguments, name) for name in names} | {"max_duration_s": 60.0 * arguments.max_minutes}
+
+
+def check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuses, before the work, what could not be done after it.
+
+    Raises:
+        ValueError: for outputs that cannot be written, or options that do not go together.
+    """
+    others = (arguments.json, arguments.csv, arguments.html)
+    for out in (*others, arguments.jsonl):
+        if out is not None and not out.resolve().parent.is_dir():
+            raise ValueError(f"the report's folder must exist, but {out.resolve().parent} does not")
+    if arguments.jsonl and any(others):
+        raise ValueError("--jsonl replaces --json, --csv and --html: give one or the others")
+    if arguments.html and arguments.backend != "torch":
+        raise ValueError("--html needs gradients, which only --backend torch has")
+    if arguments.processes != 1 and not arguments.jsonl:
+        raise ValueError("--processes needs --jsonl OUT, where the outcomes are written as they come")

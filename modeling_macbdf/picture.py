@@ -1,0 +1,134 @@
+"""Frames in, windows of face crops out, for files and for live feeds alike; and what was seen on the way."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from . import verdicts
+from .media.decode import Frame
+from .media.faces import FaceDetector
+from .media.outcomes import MediaError, Status
+from .media.tracks import FaceTracker, TrackedCrop, TrackOptions
+from .sources import Watcher
+from .timing import Stopwatch
+from .verdicts import FaceResult, FileResult, WindowScore
+from .windows import Window, WindowBuilder
+
+MIN_STEPS = 4  # steps (0.8 s at 5 Hz): a face that is seen for less is not judged
+
+
+def hop_steps(config: Any) -> int:
+    """Steps from one window to the next: half of it, so that every instant lies well inside some window."""
+    return max(config.num_frames // 2, 1)
+
+
+@dataclass
+class Seen:
+    """When and where each face was seen: what the report needs, without the pictures."""
+
+    steps: dict[int, list[int]] = field(default_factory=dict)
+    boxes: dict[int, list[np.ndarray]] = field(default_factory=dict)
+
+    def add(self, crop: TrackedCrop) -> None:
+        """Notes one crop."""
+        self.steps.setdefault(crop.track_id, []).append(crop.step)
+        self.boxes.setdefault(crop.track_id, []).append(crop.box)
+
+    def forget_before(self, step: int) -> None:
+        """Drops what lies before a step, for feeds without an end."""
+        for track, steps in list(self.steps.items()):
+            kept = [index for index, when in enumerate(steps) if when >= step]
+            self.steps[track] = [steps[index] for index in kept]
+            self.boxes[track] = [self.boxes[track][index] for index in kept]
+            if not kept:
+                del self.steps[track], self.boxes[track]
+
+    def longest(self) -> int:
+        """Steps of the face that was seen most."""
+        return max((len(steps) for steps in self.steps.values()), default=0)
+
+    def face(self, track: int, log_odds: float, rate_hz: float) -> FaceResult:
+        """One face's part of the report."""
+        steps = self.steps[track]
+        box = np.median(np.stack(self.boxes[track]), axis=0).round(1).tolist()
+        start_s, end_s = steps[0] / rate_hz, (steps[-1] + 1) / rate_hz
+        return FaceResult(track, verdicts.probability(log_odds), start_s, end_s, tuple(box))
+
+    def nothing_judged(self, rate_hz: float, path: str) -> MediaError:
+        """Why a clip with a picture gave no window."""
+        if not self.steps:
+            return MediaError(Status.no_face, "no face was found in the picture", path)
+        longest_s, needed_s = self.longest() / rate_hz, MIN_STEPS / rate_hz
+        reason = f"the longest look at a face is {longest_s:.1f} s, and {needed_s:.1f} s are needed"
+        return MediaError(Status.too_short, reason, path)
+
+
+class PictureWindows:
+    """Tracks faces through frames and cuts the windows of their crops, in bounded memory.
+
+    Args:
+        config: the model's.
+        faces: finds the faces.
+        tracking: how they are followed.
+        watch: gets the detector's time, as stage "faces".
+        watcher: sees the crops.
+    """
+
+    def __init__(
+        self, config: Any, faces: FaceDetector, tracking: TrackOptions, watch: Stopwatch, watcher: Watcher
+    ) -> None:
+        self.seen, self._faces, self._watch, self._watcher = Seen(), faces, watch, watcher
+        self._tracker, self._lag = FaceTracker(tracking), tracking.lag
+        self._builder = WindowBuilder(config.num_frames, hop_steps(config), MIN_STEPS)
+
+    def push(self, frame: Frame) -> list[Window]:
+        """Takes the next step's frame; returns the windows that are complete."""
+        if not self._tracker.wants_faces(frame):
+            return self._cut(self._tracker.push(frame, None))
+        with self._watch.stage("faces"):
+            found = self._faces.detect(frame.rgb)
+        return self._cut(self._tracker.push(frame, found))
+
+    def finish(self) -> list[Window]:
+        """Ends all tracks; returns the windows that were left."""
+        return [*self._cut(self._tracker.flush()), *self._builder.finish_before()]
+
+    def _cut(self, crops: Iterable[TrackedCrop]) -> list[Window]:
+        windows = []
+        for crop in crops:
+            self.seen.add(crop)
+            self._watcher.on_crop(crop)
+            window = self._builder.push(crop.track_id, crop.step, crop.crop)
+            if window is not None:
+                windows.append(window)
+            windows += self._builder.finish_before(crop.step - 2 * self._lag)  # a track that got no crop is over
+        return windows
+
+
+def answer(
+    result: FileResult, scores: list[WindowScore], seen: Seen, config: Any, calibration: dict[str, Any]
+) -> FileResult:
+    """The result with all that the windows' scores say together.
+
+    Raises:
+        ValueError: if there is no score.
+    """
+    rate_hz = config.frame_rate_hz
+    p = {kind: verdicts.probability(value) for kind, value in verdicts.file_log_odds(scores).items()}
+    tracks = verdicts.by_track(scores)
+    faces = [seen.face(t, verdicts.pool(w.joint for w in tracks[t]), rate_hz) for t in tracks if t in seen.steps]
+    distances = verdicts.mean_distances(scores)
+    return replace(
+        result,
+        verdict=verdicts.decide(p["joint"], calibration, distances),
+        p_fake=p["joint"],
+        p_fake_video=p.get("video"),
+        p_fake_audio=p.get("audio"),
+        in_sync=verdicts.mean_in_sync(scores),
+        distances=distances,
+        warnings=(*result.warnings, *verdicts.unfamiliar(distances, calibration)),
+        faces=tuple(sorted(faces, key=lambda face: -face.p_fake)),
+        timeline=verdicts.timeline(scores, hop_steps(config) / rate_hz),
+    )

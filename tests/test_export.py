@@ -1,0 +1,119 @@
+"""An exported model answers as PyTorch does, for other batches and lengths than it was traced with."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoProcessor
+
+from modeling_macbdf.export import batches, export_model, export_program, quantize, write_onnx
+from modeling_macbdf.onnx_model import ONNX_FILE, OnnxModel, filler
+from modeling_macbdf.scoring import WindowAnswers
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+TINY = Path(__file__).resolve().parents[1] / "hub_configs" / "macb-df-tiny"
+ALIKE = dict.fromkeys(("joint", "video", "audio"), (1.0, 0.0))  # a calibration that changes nothing
+
+
+@pytest.fixture(scope="module")
+def small_model():
+    """A detector on the lite tower of four thin stages, with prototypes and a sync head."""
+    from modeling_macbdf import MACBDFConfig, MACBDFForClassification
+
+    tower = {
+        "model_type": "macbdf_lite_video",
+        "image_size": 32,
+        "use_color": False,
+        "stem_size": 8,
+        "hidden_sizes": [8, 16],
+        "depths": [1, 1],
+        "kernel_sizes": [3, 5],
+        "strides": [1, 2],
+        "expansions": [1, 2],
+    }
+    sound = {"model_type": "macbdf_audio", "hidden_sizes": [8, 16], "depths": [1, 1], "stem_size": 8, "norm_groups": 4}
+    torch.manual_seed(0)
+    config = MACBDFConfig(
+        video_config=tower, audio_config=sound, num_scales=2, hidden_size=32, projection_size=16, sync_head=True
+    )
+    config.calibration = {**ALIKE, "real_below": 0.3, "fake_above": 0.7}
+    model = MACBDFForClassification(config).eval()
+    model.macbdf.cluster_weighting.bank.counts.fill_(100)
+    return model
+
+
+@pytest.fixture(scope="module")
+def program(small_model):
+    return export_program(small_model)
+
+
+@pytest.fixture(scope="module")
+def onnx_file(program, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / ONNX_FILE
+    write_onnx(program, path)
+    return path
+
+
+def windows(model, batch: int, steps: int) -> dict[str, torch.Tensor]:
+    """Random windows, of which the first lacks the picture and the last a part of the sound."""
+    inputs = {name: torch.from_numpy(value) for name, value in filler(model.config, batch, steps).items()}
+    torch.manual_seed(batch)
+    for name in ("pixel_values", "input_features"):
+        inputs[name] = torch.randn_like(inputs[name])
+    for name in ("video_mask", "audio_mask"):
+        inputs[name] = torch.ones_like(inputs[name])
+    inputs["video_mask"][0], inputs["audio_mask"][-1, steps // 2 :] = False, False
+    return inputs
+
+
+def assert_same(model, other, inputs) -> None:
+    with torch.inference_mode():
+        expected = WindowAnswers(model)(**inputs)
+        answers = other(**inputs)
+    assert set(answers) == set(expected) > {"distances", "sync_logits", "frame_logits"}
+    for name, value in expected.items():
+        torch.testing.assert_close(answers[name], value, atol=1e-4, rtol=1e-4, equal_nan=True, msg=name)
+
+
+def test_a_torch_program_answers_the_same_for_any_batch_and_length(small_model, program):
+    assert_same(small_model, program.module(), windows(small_model, 3, 21))
+
+
+def test_onnx_answers_the_same_for_any_batch_and_length(small_model, onnx_file):
+    exported = OnnxModel(onnx_file, small_model.config, threads=1)
+    inputs = windows(small_model, 1, 16)
+    inputs["video_mask"][:], inputs["audio_mask"][:] = True, True
+    assert_same(small_model, exported, inputs)
+    assert_same(small_model, exported, windows(small_model, 3, 21))
+    sound = {name: inputs[name] for name in ("input_features", "audio_mask")}
+    assert_same(small_model, exported, sound)  # a stream may be left out
+
+
+def test_eight_bits_stay_near_on_the_clip_whose_ranges_they_have(small_model, onnx_file, talking_clip, tmp_path):
+    processor = AutoProcessor.from_pretrained(TINY, size={"height": 32, "width": 32})
+    path = tmp_path / ONNX_FILE
+    path.write_bytes(onnx_file.read_bytes())
+    quantize(path, small_model, processor, [str(talking_clip)])
+    operators = [node.op_type for node in onnx.load(path).graph.node]
+    assert operators.count("QuantizeLinear") >= operators.count("Conv") > 0
+    eight_bits, exact = (OnnxModel(file, small_model.config, threads=1) for file in (path, onnx_file))
+    for inputs in batches(small_model, processor, [str(talking_clip)]):
+        tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
+        found, expected = (model(**tensors)["logits"].sigmoid() for model in (eight_bits, exact))
+        assert not torch.equal(found, expected)
+        torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+
+
+def test_eight_bits_need_a_window(small_model, onnx_file, tmp_path):
+    processor = AutoProcessor.from_pretrained(TINY)
+    (tmp_path / "empty.mp4").write_text("no media")
+    with pytest.raises(ValueError, match="at least one window with a face"):
+        list(batches(small_model, processor, [str(tmp_path / "empty.mp4")]))
+
+
+def test_formats_that_do_not_exist_are_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="'onnx' or 'torch', but got 'tflite'"):
+        export_model("nowhere", tmp_path, "tflite")
+    with pytest.raises(ValueError, match="8-bit integers are for format 'onnx' only"):
+        export_model("nowhere", tmp_path, "torch", ["clip.mp4"])
