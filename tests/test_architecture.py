@@ -32,7 +32,7 @@ LITE = {
 LAYERS = (
     ("train_accelerate", "__main__", "cli", "demo"),
     ("training", "hub"),
-    ("pipeline", "evaluation", "inference", "report", "evidence", "export", "streaming", "batch"),
+    ("pipeline", "evaluation", "inference", "report", "evidence", "export", "streaming", "batch", "isolation"),
     ("scoring", "sources", "verdicts", "windows", "provenance", "picture", "onnx_model"),
     ("data", "media", "optim", "H"),
 )

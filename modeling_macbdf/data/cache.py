@@ -252,11 +252,24 @@ def shard_files(folder: str | Path) -> list[Path]:
     return sorted(Path(folder).glob("tracks-*.parquet"))
 
 
+def open_shard(path: Path) -> pq.ParquetFile:
+    """A shard, its pages unread.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        return pq.ParquetFile(path, memory_map=True)
+    except (pa.ArrowException, OSError) as error:
+        advice = "delete it and run `macbdf preprocess` again, which makes only what is missing"
+        raise ValueError(f"{path} is no readable shard of a cache ({error}); {advice}") from error
+
+
 def read_outcomes(folder: str | Path) -> list[Outcome]:
     """The outcome of every clip, the latest where one was tried again."""
     latest: dict[str, Outcome] = {}
     for path in shard_files(folder):
-        note = (pq.read_schema(path).metadata or {}).get(OUTCOMES, b"[]")
+        note = (open_shard(path).schema_arrow.metadata or {}).get(OUTCOMES, b"[]")
         for values in json.loads(note):
             latest[values["key"]] = Outcome(**values)
     return list(latest.values())
@@ -278,6 +291,6 @@ def summarize(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def rows_of_shard(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The light columns of every row of a shard, with its row group."""
-    file = pq.ParquetFile(path)
+    file = open_shard(path)
     for group in range(file.num_row_groups):
         yield group, file.read_row_group(group, columns=list(columns)).to_pylist()[0]

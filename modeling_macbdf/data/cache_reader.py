@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from .cache import CacheSettings, decode_audio, decode_crop, read_outcomes, rows_of_shard, shard_files
+from .cache import CacheSettings, decode_audio, decode_crop, open_shard, read_outcomes, rows_of_shard, shard_files
 from .clips import CANONICAL_LANDMARKS, Clip
 from .records import ClipRecord
 
@@ -100,7 +100,7 @@ class TrackCache:
         if self._owner != os.getpid():  # forked: the parent's file position is not ours
             self._files, self._owner = {}, os.getpid()
         if entry.shard not in self._files:
-            self._files[entry.shard] = pq.ParquetFile(entry.shard, memory_map=True)
+            self._files[entry.shard] = open_shard(entry.shard)
         return self._files[entry.shard].read_row_group(entry.group, columns=list(columns))
 
     def read(self, entry: TrackEntry, start: int, steps: int, audio_margin_s: float = MARGIN_S) -> Clip:

@@ -123,7 +123,7 @@ def iter_audio(
     """
     if sampling_rate not in _RATES:
         raise ValueError(f"sampling_rate must be in 1000..768000 Hz, but got {sampling_rate}.")
-    with open_media(path, limits, warnings) as opened, ffmpeg_errors(path, "decoding the audio"):
+    with open_media(path, limits, warnings) as opened, ffmpeg_errors(path, "decoding the audio", opened=True):
         stream = opened.audio_stream()
         if stream is None:
             return

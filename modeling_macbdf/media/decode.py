@@ -90,7 +90,7 @@ def iter_frames(
     if rate_hz is not None and not 0 < rate_hz <= 1000:
         raise ValueError(f"rate_hz must be in (0, 1000] or None, but got {rate_hz}.")
     rate = None if rate_hz is None else Fraction(rate_hz).limit_denominator(100_000)
-    with open_media(path, limits, warnings) as opened, ffmpeg_errors(path, "decoding the video"):
+    with open_media(path, limits, warnings) as opened, ffmpeg_errors(path, "decoding the video", opened=True):
         stream = _video(opened)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads

@@ -9,6 +9,7 @@ height and width, the sub-cell offset, and five landmarks relative to the box.
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -20,6 +21,7 @@ from ._onnx_edit import with_free_input_shape
 from .outcomes import missing_extra
 
 try:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would report its sessions to Microsoft
     import onnxruntime
     from PIL import Image
 except ImportError as error:

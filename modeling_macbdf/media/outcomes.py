@@ -116,12 +116,14 @@ def container_by_magic(path: str | os.PathLike[str]) -> str | None:
 
 
 @contextmanager
-def ffmpeg_errors(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
+def ffmpeg_errors(path: str | os.PathLike[str], doing: str, *, opened: bool = False) -> Iterator[None]:
     """Turn whatever FFmpeg raises inside the block into a `MediaError`.
 
     Args:
         path (`str` or `PathLike`): The file that is read.
         doing (`str`): What was being done, for the reason, such as "opening it".
+        opened (`bool`, *optional*, defaults to False): The file was already opened as media: whatever its content
+            makes fail is damage.
     """
     av = _av()  # only here: this module is imported by code that decodes nothing
     try:
@@ -129,7 +131,7 @@ def ffmpeg_errors(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
     except MediaError:
         raise
     except (av.error.FFmpegError, OSError, MemoryError, OverflowError, UnicodeError) as error:
-        status = _status_of(error, path)
+        status = _status_of(error, path, opened)
         raise MediaError(status, f"{doing} failed: {_words(error)}", path) from error
 
 
@@ -141,17 +143,18 @@ def _av() -> Any:
     return av
 
 
-def _status_of(error: BaseException, path: str | os.PathLike[str]) -> Status:
+def _status_of(error: BaseException, path: str | os.PathLike[str], opened: bool) -> Status:
     av_error = _av().error
     if isinstance(error, MemoryError):
         return Status.too_large
-    if isinstance(error, FileNotFoundError):
-        return Status.missing
-    if isinstance(error, PermissionError):
-        return Status.unreadable
     if isinstance(error, (TimeoutError, av_error.ExitError)):
         return Status.timeout
-    return Status.undecodable if container_by_magic(path) else Status.not_media
+    if not os.path.exists(path):
+        return Status.missing
+    if not os.access(path, os.R_OK):
+        return Status.unreadable
+    # A decoder's "not permitted" or "no such file" is about the content: the system lets us read the file.
+    return Status.undecodable if opened or container_by_magic(path) else Status.not_media
 
 
 def _words(error: BaseException) -> str:

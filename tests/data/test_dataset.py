@@ -1,3 +1,4 @@
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -195,3 +196,11 @@ def test_a_batch_is_named_as_the_models_arguments(cache):
 def test_impossible_options_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         TrainingOptions(**changes)
+
+
+def test_a_damaged_shard_is_named_with_what_to_do(cache_folder, tmp_path):
+    shutil.copytree(cache_folder, tmp_path / "cache")
+    shard = next((tmp_path / "cache").glob("tracks-*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=f"{shard.name} is no readable shard .* run `macbdf preprocess` again"):
+        TrackCache(tmp_path / "cache")

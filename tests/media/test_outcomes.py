@@ -5,11 +5,12 @@ import pickle
 import socket
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from modeling_macbdf.media.decode import DecodeLimits, iter_audio, iter_frames, probe, read_audio
-from modeling_macbdf.media.outcomes import MediaError, Status, check_file
+from modeling_macbdf.media.outcomes import MediaError, Status, check_file, ffmpeg_errors
 from modeling_macbdf.media.write import WriteOptions, write_clip
 
 RATE = 16_000
@@ -201,6 +202,20 @@ def test_flipped_bytes_never_raise_anything_else(tmp_path, clip, seed):
             read()
         except MediaError as error:
             assert error.status in set(Status) - {Status.scored, Status.internal_error}
+
+
+@pytest.mark.parametrize("error", [av.error.PermissionError, av.error.InvalidDataError, av.error.FileNotFoundError])
+def test_what_a_decoder_trips_over_is_damage(tmp_path, error):
+    """A decoder's "operation not permitted" once made a whole clip `unreadable`, for the sake of its sound."""
+    path = tmp_path / "opened.ts"
+    path.write_bytes(b"no magic")
+    with pytest.raises(MediaError) as caught, ffmpeg_errors(path, "decoding the audio", opened=True):
+        raise error(1, "words", "name")
+    assert caught.value.status is Status.undecodable
+    path.unlink()
+    with pytest.raises(MediaError) as caught, ffmpeg_errors(path, "decoding the audio", opened=True):
+        raise error(1, "words", "name")
+    assert caught.value.status is Status.missing
 
 
 def test_the_error_survives_pickling():

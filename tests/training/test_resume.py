@@ -1,6 +1,7 @@
 """A run killed in mid-epoch and resumed ends with the weights of one that was never interrupted."""
 
 import csv
+import errno
 import json
 import signal
 import subprocess
@@ -24,12 +25,19 @@ def _killed(path: Path, step: int) -> int:
     return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
 
 
-def test_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[dict[str, torch.Tensor], Path]:
+    """Weights and folder of a run that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    return run(folder).state_dict(), folder
+
+
+def test_killed_run_resumes_bit_for_bit(tmp_path: Path, whole) -> None:
     """Killed after step 9 of 18, in the second epoch; the last checkpoint is that of step 8.
 
     Data that depend on the epoch once restarted at epoch 0: skipping batches to resume loses `set_epoch`.
     """
-    whole = run(tmp_path / "whole").state_dict()
+    weights, folder = whole
     broken = tmp_path / "broken"
     assert _killed(broken, 9) == -signal.SIGKILL
     cut_off = broken / "checkpoint-10"  # what a kill in the middle of saving leaves
@@ -38,12 +46,29 @@ def test_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     assert last_complete_checkpoint(broken) == broken / "checkpoint-8"
     torch.manual_seed(12345)
     resumed = run(broken, resume=True).state_dict()
-    for name, value in whole.items():
+    for name, value in weights.items():
         assert torch.equal(value, resumed[name]), name
-    assert float(whole["belief"]) > 0
-    written = [(path / "conflict.csv").read_text() for path in (broken, tmp_path / "whole")]
+    assert float(weights["belief"]) > 0
+    written = [(path / "conflict.csv").read_text() for path in (broken, folder)]
     assert [row["step"] for row in csv.DictReader(written[0].splitlines())] == [str(step) for step in range(1, 19)]
     assert written[0] == written[1]
+
+
+def test_a_full_disk_ends_the_run_with_its_name_and_costs_no_checkpoint(tmp_path: Path, whole, monkeypatch) -> None:
+    save = torch.save
+
+    def full(values, path, *arguments, **options) -> None:
+        if "checkpoint-6" in str(path):
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(values, path, *arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left on device"):
+        patch.setattr(torch, "save", full)
+        run(tmp_path)
+    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    resumed = run(tmp_path, resume=True).state_dict()
+    assert all(torch.equal(value, resumed[name]) for name, value in whole[0].items())
 
 
 def test_a_checkpoint_counts_only_when_it_was_written_to_its_end(tmp_path: Path) -> None:
