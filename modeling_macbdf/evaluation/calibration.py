@@ -56,13 +56,13 @@ def false_alarm_threshold(probabilities_of_reals: np.ndarray, max_false_alarms: 
     return float((highest_accepted + next_above) / 2)
 
 
-def miss_threshold(probabilities_of_fakes: np.ndarray, max_misses: float = 0.1) -> float:
+def miss_threshold(probabilities_of_fakes: np.ndarray, max_misses: float = 0.05) -> float:
     """The largest threshold at or below which at most `max_misses` of the forged clips lie."""
     return 1.0 - false_alarm_threshold(1.0 - probabilities_of_fakes, max_misses)
 
 
 def verdict_thresholds(labels: np.ndarray, probabilities: np.ndarray) -> Mapping[str, float]:
-    """`fake_above` (at most 5 % of reals at or above it) and `real_below` (at most 10 % of fakes at or below it).
+    """`fake_above` (at most 5 % of reals at or above it) and `real_below` (at most 5 % of fakes at or below it).
 
     Each stays on its own side of even odds, so that no file is called fake at p < 0.5 or real at p > 0.5.
     """

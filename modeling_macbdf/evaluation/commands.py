@@ -71,10 +71,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_left_out_argument(parser: argparse.ArgumentParser) -> None:
     """The argument that keeps only what a training left out."""
     parser.add_argument(
-        "--left-out-of",
+        "--not-trained-by",
         type=Path,
         metavar="YAML",
-        help="only the generators and people that this training configuration leaves out",
+        help="only clips that this training configuration does not train on",
     )
 
 
@@ -102,26 +102,31 @@ def records_of(arguments: argparse.Namespace) -> tuple[list[ClipRecord], list[di
         ValueError: it holds no clip.
     """
     records, problems = read_from_arguments(arguments)
-    if arguments.left_out_of:
-        names = left_out_names(arguments.left_out_of)
-        records = [record for record in records if {record.generator, *record.identities} & names]
+    if arguments.not_trained_by:
+        records = not_trained(records, arguments.not_trained_by)
     if not records:
         raise ValueError(f"the dataset must hold at least one clip, but {arguments.root} with its options holds none")
     return records, [problem.to_dict() for problem in problems]
 
 
-def left_out_names(path: Path) -> set[str]:
-    """Generators and identities that a training configuration keeps out of training.
+def not_trained(records: Iterable[ClipRecord], path: Path) -> list[ClipRecord]:
+    """The clips that a training configuration with several sets does not train on.
+
+    A clip is trained on where its split is that of a training set, unless such a set leaves out one of its people or
+    its generator.
 
     Raises:
-        ValueError: the file has no training set with `leave_out`.
+        ValueError: the file has no training sets.
     """
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     sets = (settings.get("data") or {}).get("sets") or []
-    names = {str(name) for part in sets for name in part.get("leave_out", [])}
-    if not names:
-        raise ValueError(f"--left-out-of must name a configuration with data.sets and leave_out, but {path} has none")
-    return names
+    if not sets:
+        raise ValueError(f"--not-trained-by must name a configuration with data.sets, but {path} has none")
+    left_out: dict[str, set[str]] = {}
+    for part in sets:
+        left_out.setdefault(part.get("split", ""), set()).update(map(str, part.get("leave_out", [])))
+    names = ((record, {record.generator, *record.identities}) for record in records)
+    return [record for record, own in names if record.split not in left_out or own & left_out[record.split]]
 
 
 def run_evaluate(arguments: argparse.Namespace) -> dict[str, Any] | None:
@@ -205,7 +210,7 @@ def run_calibrate(arguments: argparse.Namespace) -> dict[str, Any]:
     else:
         calibration = with_answer(config.calibration, rows, arguments.answer, arguments.source)
     config.calibration = calibration
-    config.save_pretrained(folder)
+    config.to_json_file(str(folder / "config.json"))  # save_pretrained would leave the code beside it
     return calibration
 
 

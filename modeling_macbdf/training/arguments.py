@@ -50,7 +50,7 @@ class MACBDFTrainingArguments(TrainingArguments):
             self.label_names = ["labels"]  # by default the loss would need every label argument of forward
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # nothing to pin for, and a warning at every epoch
-        _check_trackers(self.report_to)
+        _check_trackers([self.report_to] if isinstance(self.report_to, str) else self.report_to or [])
         _check_choice("aggregator", self.aggregator, AGGREGATORS)
         _check_choice("gradient_route", self.gradient_route, GRADIENT_ROUTES)
         if self.gradient_route == "joint" and self.aggregator != "sum":

@@ -152,7 +152,9 @@ def _settings(config: RunConfig) -> Any:
             check_known(f"model_config.{name}.", changes[name], list(kept))
             changes[name] = kept | changes[name]
     try:
-        return AutoConfig.from_pretrained(config.model, **changes)
+        settings = AutoConfig.from_pretrained(config.model, **changes)
+        settings.validate()  # changes are set one by one after the check of the file's own values
+        return settings
     except StrictDataclassError as error:
         raise ValueError(f"model_config must hold values in their ranges: {error}") from error
 

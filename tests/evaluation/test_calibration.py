@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from modeling_macbdf.data.records import ClipRecord
 from modeling_macbdf.evaluation.calibration import (
     MIN_SCALE,
     calibrate,
@@ -13,7 +14,7 @@ from modeling_macbdf.evaluation.calibration import (
     verdict_thresholds,
     with_answer,
 )
-from modeling_macbdf.evaluation.commands import left_out_names
+from modeling_macbdf.evaluation.commands import not_trained
 
 
 def sample(separation: float, n: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -128,10 +129,21 @@ def test_one_answer_is_fitted_on_other_clips_and_the_rest_stays():
         with_answer(None, other, "video", "second")
 
 
-def test_the_clips_that_a_recipe_leaves_out_are_found(tmp_path):
+def test_the_clips_that_a_recipe_does_not_train_on_are_found(tmp_path):
     recipe = tmp_path / "train.yaml"
-    recipe.write_text("data: {sets: [{cache: a, leave_out: [XTTS, 7]}, {cache: b}, {cache: c, leave_out: [ann]}]}")
-    assert left_out_names(recipe) == {"XTTS", "7", "ann"}
+    recipe.write_text(
+        "data: {sets: [{cache: a, split: train}, {cache: a, split: pairs, leave_out: [ann]}, "
+        "{cache: b, leave_out: [7]}]}"
+    )
+    clips = [
+        ClipRecord("dev.mp4", 0, split="dev", identities=("bob",)),
+        ClipRecord("train.mp4", 0, split="train", identities=("ann",)),
+        ClipRecord("pair-ann.mp4", 1, split="pairs", identities=("ann",)),
+        ClipRecord("pair-bob.mp4", 1, split="pairs", identities=("bob",)),
+        ClipRecord("voice-7.flac", 1, generator="7"),
+        ClipRecord("voice-8.flac", 1, generator="8"),
+    ]
+    assert [clip.path for clip in not_trained(clips, recipe)] == ["dev.mp4", "pair-ann.mp4", "voice-7.flac"]
     recipe.write_text("data: {cache: a}")
-    with pytest.raises(ValueError, match=r"leave_out.*train\.yaml has none"):
-        left_out_names(recipe)
+    with pytest.raises(ValueError, match=r"data\.sets.*train\.yaml has none"):
+        not_trained(clips, recipe)

@@ -106,9 +106,14 @@ def test_errors_are_told_by_group_where_groups_are_known():
 
 
 def test_probes_stand_beside_the_score():
-    evaluation = EVALUATION | {"probes": {"brightness": {"auc": 0.6}, "silence": {"auc": None}}}
+    evaluation = EVALUATION | {
+        "probes": {
+            "brightness": {"auc": 0.6, "near": True, "clips": 8},
+            "silence": {"auc": None, "near": False, "clips": 0, "reason": "no clip has sound"},
+        }
+    }
     text = model_card("m", SimpleNamespace(calibration=CALIBRATION), [evaluation], {})
-    assert "| brightness | 0.600 |" in text
+    assert "| **brightness** | 0.600 |" in text
     assert "| silence | - |" in text
 
 
