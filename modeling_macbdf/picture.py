@@ -13,9 +13,12 @@ from .media.outcomes import MediaError, Status
 from .media.tracks import FaceTracker, TrackedCrop, TrackOptions
 from .sources import Watcher
 from .timing import Stopwatch
-from .verdicts import FaceResult, FileResult, WindowScore
+from .verdicts import FaceResult, FileResult, Verdict, WindowScore
 from .windows import Window, WindowBuilder
 
+# Grey levels between a face crop and the next one, 0.2 s later. A photograph shown as a video stays below it.
+STILL = 0.5
+_KEPT_STEPS = 25  # 5 s
 MIN_STEPS = 4  # steps (0.8 s at 5 Hz): a face that is seen for less is not judged
 
 
@@ -26,15 +29,34 @@ def hop_steps(config: Any) -> int:
 
 @dataclass
 class Seen:
-    """When and where each face was seen: what the report needs, without the pictures."""
+    """When and where each face was seen, and whether it moved: what the report needs, without the pictures.
+
+    Attributes:
+        steps: track -> the steps in which it was seen.
+        boxes: track -> where.
+        moved: the largest mean change from one crop of a face to its next, in grey levels.
+    """
 
     steps: dict[int, list[int]] = field(default_factory=dict)
     boxes: dict[int, list[np.ndarray]] = field(default_factory=dict)
+    moved: float = 0.0
+    _last: dict[int, tuple[int, np.ndarray]] = field(default_factory=dict)  # of the tracks that may go on
 
     def add(self, crop: TrackedCrop) -> None:
         """Notes one crop."""
         self.steps.setdefault(crop.track_id, []).append(crop.step)
         self.boxes.setdefault(crop.track_id, []).append(crop.box)
+        now = crop.crop.astype(np.int16)
+        if crop.track_id in self._last:
+            self.moved = max(self.moved, float(np.abs(now - self._last[crop.track_id][1]).mean()))
+        self._last[crop.track_id] = crop.step, now
+        self._last = {track: last for track, last in self._last.items() if crop.step - last[0] < _KEPT_STEPS}
+
+    def doubts(self) -> list[str]:
+        """Why the picture gives no ground for a verdict; empty where it does."""
+        if not self.steps or self.moved >= STILL:
+            return []
+        return [f"the picture stands still, as a photograph does (change {self.moved:.2f} grey levels, limit {STILL})"]
 
     def forget_before(self, step: int) -> None:
         """Drops what lies before a step, for feeds without an end."""
@@ -120,15 +142,16 @@ def answer(
     tracks = verdicts.by_track(scores)
     faces = [seen.face(t, verdicts.pool(w.joint for w in tracks[t]), rate_hz) for t in tracks if t in seen.steps]
     distances = verdicts.mean_distances(scores)
+    doubts = seen.doubts()
     return replace(
         result,
-        verdict=verdicts.decide(p["joint"], calibration, distances),
+        verdict=Verdict.INCONCLUSIVE if doubts else verdicts.decide(p["joint"], calibration, distances),
         p_fake=p["joint"],
         p_fake_video=p.get("video"),
         p_fake_audio=p.get("audio"),
         in_sync=verdicts.mean_in_sync(scores),
         distances=distances,
-        warnings=(*result.warnings, *verdicts.unfamiliar(distances, calibration)),
+        warnings=(*result.warnings, *verdicts.unfamiliar(distances, calibration), *doubts),
         faces=tuple(sorted(faces, key=lambda face: -face.p_fake)),
         timeline=verdicts.timeline(scores, hop_steps(config) / rate_hz),
     )

@@ -1,0 +1,49 @@
+"""Clips without a living face get no verdict, even from a model that would call everything forged."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modeling_macbdf.media.synthetic import render_talking_face
+from modeling_macbdf.media.write import write_clip
+from modeling_macbdf.verdicts import Verdict
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+no_answer = importlib.import_module("no_answer")
+
+
+@pytest.fixture(scope="module")
+def face():
+    return render_talking_face(seed=0, duration_s=no_answer.SECONDS, size=no_answer.SIDE, fps=no_answer.FPS)
+
+
+@pytest.fixture
+def accuser(detector, monkeypatch):
+    """A detector that calls everything forged that it scores."""
+    monkeypatch.setattr(detector, "calibration", {**detector.calibration, "fake_above": 0.0, "real_below": 0.0})
+    return detector
+
+
+def said(detector, path, frames, sound):
+    result = detector.detect(write_clip(path, frames, no_answer.FPS, sound, no_answer.RATE))
+    return result, str(result.verdict or result.status)
+
+
+def test_lifeless_clips_get_no_verdict(accuser, face, tmp_path):
+    answers = {}
+    for index, (name, frames, sound) in enumerate(no_answer.lifeless(face)):
+        answers[name] = said(accuser, tmp_path / f"{index}.mp4", frames, sound)[1]
+    assert len(answers) > 8
+    assert {name: answer for name, answer in answers.items() if answer in ("real", "fake")} == {}
+
+
+def test_a_photograph_is_inconclusive_and_a_living_face_is_not(accuser, face, tmp_path):
+    photograph, answer = said(
+        accuser, tmp_path / "still.mp4", np.repeat(face.frames[:1], len(face.frames), 0), face.waveform
+    )
+    assert (photograph.status, answer) == ("scored", Verdict.INCONCLUSIVE)
+    assert any("stands still" in warning for warning in photograph.warnings)
+    assert said(accuser, tmp_path / "living.mp4", face.frames, face.waveform)[1] == Verdict.FAKE
