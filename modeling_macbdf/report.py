@@ -119,7 +119,8 @@ def as_text(result: FileResult) -> str:
 
 
 def _headline(result: FileResult) -> str:
-    words = {"real": "no sign of forgery", "fake": "likely forged", "inconclusive": "cannot tell"}[str(result.verdict)]
+    known = {"real": "no sign of a forgery that it knows", "fake": "likely forged", "inconclusive": "cannot tell"}
+    words = known[str(result.verdict)]
     return f"{str(result.verdict).upper()} - {words}; probability of forgery {result.p_fake:.0%}"
 
 
