@@ -75,14 +75,15 @@ def test_processes_of_a_launcher_share_the_work_and_give_what_one_gives(listed, 
         )  # fmt: skip
         return commands.run_preprocess(arguments, progress=False)
 
-    for name in ("c", "d", "e"):
+    # Shares follow a hash of the paths, which differ from run to run: with few clips a share is empty now and then.
+    for name in (f"broken-{index}" for index in range(38)):
         (tmp_path / f"{name}.mp4").write_text("no media")
         with listed.open("a") as handle:
             handle.write(f"{name}.mp4,fake,swap,p\n")
     one = run(tmp_path / "one", 0, 1)
     parts = [run(tmp_path / "two", rank, 2) for rank in (0, 1)]
     assert [part["shard"] for part in parts] == ["0/2", "1/2"]
-    assert 0 < parts[0]["clips"] < 5 == one["clips"] == parts[1]["clips"]
+    assert 0 < parts[0]["clips"] < 40 == one["clips"] == parts[1]["clips"]
     assert parts[1]["by_status"] == one["by_status"]
     tables = [
         sorted((row["key"], row["audio"]) for path in shard_files(tmp_path / name) for row in _rows(path))
