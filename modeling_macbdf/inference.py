@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .checkpoint import UntrainedModelError, load_checkpoint
+from .checkpoint import UntrainedModelError, load_checkpoint, refuse_gaps
 from .media.container import DecodeLimits
 from .media.decode import Frame
 from .media.faces import CenterFaceDetector, FaceDetector
@@ -60,7 +60,7 @@ class Detector:
         calibration: in place of the config's, for fitting one.
 
     Raises:
-        UntrainedModelError: if there is no calibration.
+        UntrainedModelError: if there is no calibration, or the checkpoint that the model came from lacks weights.
         ValueError: if an argument is out of range.
     """
 
@@ -78,6 +78,7 @@ class Detector:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1 window, but it is {batch_size}")
+        refuse_gaps(getattr(model, "name_or_path", "the model"), getattr(model, "missing_weights", ()))
         self.calibration = calibration or model.config.calibration
         if not self.calibration:
             raise UntrainedModelError(

@@ -101,6 +101,15 @@ class MACBDFPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+    missing_weights: tuple[str, ...] = ()  # names; transformers filled them with random numbers
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """As in transformers, but from safetensors only, and `missing_weights` tells what the checkpoint lacked."""
+        kwargs = {"use_safetensors": True} | kwargs
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model.missing_weights = tuple(sorted(info["missing_keys"]))
+        return (model, info) if output_loading_info else model
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -38,7 +38,7 @@ class DeepfakeDetectionPipeline(Pipeline):
 
     Raises:
         ImportError: a package that reads media is not installed; the message has the command that installs it.
-        ValueError: the model has no calibration.
+        UntrainedModelError: the model has no calibration, or its checkpoint lacks weights (a `ValueError`).
     """
 
     _load_processor: Any = True

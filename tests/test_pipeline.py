@@ -4,9 +4,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, pipeline
 
 import modeling_macbdf  # noqa: F401  registers the pipeline
+from modeling_macbdf.hub.folder import stage_model
 from modeling_macbdf.verdicts import FileResult
 
 TASK = "audio-visual-deepfake-detection"
@@ -91,3 +94,37 @@ def test_a_saved_pipeline_loads_again(pipe, talking_clip, tmp_path):
     AutoProcessor.from_pretrained(tmp_path / "m")
     again = pipeline(TASK, model=str(tmp_path / "m"), device="cpu")
     assert again(Path(talking_clip)).p_fake == pipe(talking_clip).p_fake
+
+
+@pytest.fixture
+def on_the_hub(tiny_folder, tmp_path) -> Path:
+    """A folder as `macbdf push` sends it, with the code of model and pipeline."""
+    (tmp_path / "m").mkdir()
+    stage_model(tiny_folder, tmp_path / "m", "org/m")
+    return tmp_path / "m"
+
+
+@pytest.mark.parametrize("options", [{}, {"trust_remote_code": True}], ids=["installed", "from the hub"])
+def test_a_checkpoint_that_lacks_weights_is_refused(on_the_hub, options):
+    """transformers fills what is missing with random numbers, and the pipeline once judged with them."""
+    weights = load_file(on_the_hub / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if "joint_head" not in name}
+    save_file(kept, on_the_hub / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"m lacks the weights macbdf\.?|lacks the weights .*joint_head") as error:
+        pipeline(TASK, model=str(on_the_hub), device="cpu", **options)
+    assert type(error.value).__name__ == "UntrainedModelError"
+
+
+@pytest.mark.parametrize("options", [{}, {"trust_remote_code": True}], ids=["installed", "from the hub"])
+def test_a_model_without_calibration_is_refused(on_the_hub, options):
+    config = on_the_hub / "config.json"
+    config.write_text(config.read_text().replace('"calibration"', '"calibration_of_old"'))
+    with pytest.raises(ValueError, match="no calibration"):
+        pipeline(TASK, model=str(on_the_hub), device="cpu", **options)
+
+
+def test_a_pickle_is_refused(on_the_hub):
+    torch.save(load_file(on_the_hub / "model.safetensors"), on_the_hub / "pytorch_model.bin")
+    (on_the_hub / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"no file named model\.safetensors"):
+        pipeline(TASK, model=str(on_the_hub), device="cpu")
