@@ -14,7 +14,11 @@ import json
 import sys
 from pathlib import Path
 
-from accelerate import PartialState
+try:
+    from accelerate import PartialState
+except ModuleNotFoundError as error:
+    print(f"train_accelerate.py: {error}; it needs: pip install 'macb-df[train]'", file=sys.stderr)
+    sys.exit(2)
 
 from modeling_macbdf.training.checkpoints import last_complete_checkpoint
 from modeling_macbdf.training.config import RunConfig, load_config

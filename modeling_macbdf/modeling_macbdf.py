@@ -107,7 +107,8 @@ class MACBDFPreTrainedModel(PreTrainedModel):
     def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
         """As in transformers, but from safetensors only, and `missing_weights` tells what the checkpoint lacked."""
         kwargs = {"use_safetensors": True} | kwargs
-        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, info = loaded
         model.missing_weights = tuple(sorted(info["missing_keys"]))
         return (model, info) if output_loading_info else model
 
