@@ -85,7 +85,8 @@ def running(options: DemoOptions, detector: Detector | None = None) -> Iterator[
         options: how it runs.
         detector: in place of the one that the options name.
     """
-    route_utils.GradioUploadFile = _OwnUpload  # type: ignore[misc]
+    gradio_uploads: Any = route_utils
+    gradio_uploads.GradioUploadFile = _OwnUpload
     with tempfile.TemporaryDirectory(prefix="macbdf-demo-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         page = _page(options, detector, Path(folder))

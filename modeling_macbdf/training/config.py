@@ -122,7 +122,8 @@ class RunConfig:
         model_config: fields of `MACBDFConfig` to change, for ablations.
         data: see `DataConfig`.
         training: fields of `MACBDFTrainingArguments`.
-        early_stopping_patience: evaluations without a better `metric_for_best_model` before the run ends; 0 = never.
+        early_stopping_patience: evaluations without a better `metric_for_best_model` before the run ends; 0 = never,
+            nor does a run that does not evaluate (`eval_strategy=no`).
         half_precision_weights: store the trained weights as float16; they are computed with as float32.
         calibrate: fit the calibration on the evaluation windows at the end; `macbdf detect` needs one.
     """

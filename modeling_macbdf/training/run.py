@@ -59,7 +59,8 @@ class Run:
             processing_class=self.processor,
             compute_metrics=window_metrics(self.data.evaluation_records),
         )
-        if self.config.early_stopping_patience and not changes:
+        evaluates = self.arguments.eval_strategy != "no"
+        if self.config.early_stopping_patience and evaluates and not changes:
             trainer.add_callback(EarlyStoppingCallback(self.config.early_stopping_patience))
         return trainer
 

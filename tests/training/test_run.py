@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, EarlyStoppingCallback
 
 from modeling_macbdf.data.records import ClipRecord
 from modeling_macbdf.training.config import DataConfig, load_config
 from modeling_macbdf.training.metrics import scored_rows, window_metrics
-from modeling_macbdf.training.run import _model
+from modeling_macbdf.training.run import Run, _model
 from modeling_macbdf.training.windows import divide
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +61,15 @@ def test_whole_loop_ends_in_a_model_that_loads_with_a_calibration(command, words
     assert state["global_step"] == 4
     resumed = AutoModel.from_pretrained(out / "checkpoint-4").state_dict()
     assert any(not torch.equal(value, resumed[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize(("settings", "stops_early"), [([], True), (["eval_strategy=no"], False)])
+def test_a_run_without_evaluations_does_not_wait_for_better_ones(words, settings, stops_early) -> None:
+    """transformers ends such a run with an assertion; the command that docs/training.md resumes with did."""
+    fixed = ["load_best_model_at_end=false", *settings]
+    trainer = Run(load_config(ROOT / "hub_configs" / "train-tiny.yaml", [*words, *fixed])).trainer()
+    callbacks = trainer.callback_handler.callbacks
+    assert any(isinstance(callback, EarlyStoppingCallback) for callback in callbacks) == stops_early
 
 
 def test_dry_run_checks_everything_and_keeps_nothing(command, words, tmp_path, capsys) -> None:
