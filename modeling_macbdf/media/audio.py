@@ -157,7 +157,8 @@ class _Segment:
         self.expected = start  # seconds: when the next frame should begin
         self._position = round(start * sampling_rate)  # samples at the target rate
         # The layout is kept and averaged in numpy: FFmpeg's own down-mix changes its gain with the sample format.
-        self._resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=sampling_rate)
+        # Interleaved, because PyAV reads past the last plane of eight channels and more.
+        self._resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=sampling_rate)
 
     def continues(self, frame: av.AudioFrame, start: Fraction | None) -> bool:
         same = self.layout == (frame.sample_rate, frame.layout.name, frame.format.name)
@@ -167,7 +168,8 @@ class _Segment:
         if frame is not None:
             self.expected += Fraction(frame.samples, frame.sample_rate)
         for out in self._resampler.resample(frame):
-            mono = np.nan_to_num(out.to_ndarray(), posinf=1.0, neginf=-1.0).mean(axis=0, dtype=np.float32)
+            channels = out.to_ndarray().reshape(-1, out.layout.nb_channels)
+            mono = np.nan_to_num(channels, posinf=1.0, neginf=-1.0).mean(axis=1, dtype=np.float32)
             yield AudioChunk(self._position, np.clip(mono, -1.0, 1.0))
             self._position += len(mono)
 

@@ -216,4 +216,6 @@ def _packets(opened: OpenMedia, stream: av.VideoStream | av.AudioStream) -> Iter
         yield from packets
     except (av.error.InvalidDataError, av.error.EOFError, av.error.OSError) as error:
         opened.warnings.append(f"reading stopped early: {error.strerror}")
+    except IndexError:
+        pass  # how PyAV ends a file in which another stream appeared on the way: every packet was given
     yield None

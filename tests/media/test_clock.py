@@ -1,5 +1,6 @@
 """Picture and sound of one file are on one clock, whatever the container does."""
 
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,18 @@ def test_any_sampling_rate_and_channel_count_becomes_mono(tmp_path, rate, channe
     assert np.abs(middle).max() == pytest.approx(0.5, abs=0.01)
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
     assert spectrum.argmax() * RATE / len(middle) == pytest.approx(440, abs=2)
+
+
+@pytest.mark.parametrize("channels", [8, 12])
+def test_the_mean_of_many_channels_holds_each_of_them_and_nothing_else(tmp_path, channels):
+    """Once, from eight channels on, the memory behind the last one was averaged in, or the process crashed."""
+    levels = np.linspace(0.1, 0.7, channels)
+    samples = np.tile((levels * 32_767).astype("<i2"), (RATE, 1))
+    with wave.open(str(tmp_path / "many.wav"), "wb") as file:
+        file.setparams((channels, 2, RATE, RATE, "NONE", ""))
+        file.writeframes(samples.tobytes())
+    audio = read_audio(tmp_path / "many.wav")
+    np.testing.assert_allclose(audio.samples, levels.mean(), atol=1e-3)
 
 
 def test_silence_is_told_from_sound(tmp_path):

@@ -3,12 +3,15 @@
 import os
 import pickle
 import socket
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
+from modeling_macbdf.media.container import decoded_frames, open_media
 from modeling_macbdf.media.decode import DecodeLimits, iter_audio, iter_frames, probe, read_audio
 from modeling_macbdf.media.outcomes import MediaError, Status, check_file, ffmpeg_errors
 from modeling_macbdf.media.write import WriteOptions, write_clip
@@ -130,6 +133,20 @@ def test_damaged_packets_are_counted_not_raised(tmp_path, clip):
     warnings: list[str] = []
     assert list(iter_frames(path, warnings=warnings))
     assert any("damaged" in warning for warning in warnings)
+
+
+def test_a_stream_that_appears_on_the_way_does_not_end_the_others(clip):
+    """PyAV's demuxer then ends with an IndexError (found by fuzzing an FLV)."""
+    with open_media(clip) as opened:
+        packets = opened.container.demux
+
+        def demux(stream):
+            yield from packets(stream)
+            raise IndexError("list index out of range")
+
+        container = SimpleNamespace(demux=demux)
+        frames = list(decoded_frames(replace(opened, container=container), opened.video_stream()))
+    assert len(frames) == 50
 
 
 @pytest.mark.parametrize(
