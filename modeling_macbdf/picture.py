@@ -8,7 +8,7 @@ import numpy as np
 
 from . import verdicts
 from .media.decode import Frame
-from .media.faces import FaceDetector
+from .media.faces import FaceDetector, OncePerPicture
 from .media.outcomes import MediaError, Status
 from .media.tracks import FaceTracker, TrackedCrop, TrackOptions
 from .sources import Watcher
@@ -101,7 +101,7 @@ class PictureWindows:
     def __init__(
         self, config: Any, faces: FaceDetector, tracking: TrackOptions, watch: Stopwatch, watcher: Watcher
     ) -> None:
-        self.seen, self._faces, self._watch, self._watcher = Seen(), faces, watch, watcher
+        self.seen, self._faces, self._watch, self._watcher = Seen(), OncePerPicture(faces), watch, watcher
         self._tracker, self._lag = FaceTracker(tracking), tracking.lag
         self._builder = WindowBuilder(config.num_frames, hop_steps(config), MIN_STEPS)
 

@@ -58,6 +58,25 @@ class FaceDetector(Protocol):
         ...
 
 
+class OncePerPicture:
+    """Looks once at a picture that is on display for many steps: a file may show one for an hour.
+
+    One for each clip: threads must not share it.
+    """
+
+    def __init__(self, detector: FaceDetector) -> None:
+        self._detector = detector
+        self._rgb: NDArray[np.uint8] | None = None
+        self._found: list[Face] = []
+
+    def detect(self, rgb: NDArray[np.uint8]) -> list[Face]:
+        """See `FaceDetector`. A writeable array may hold another picture by now, and is looked at again."""
+        if rgb is not self._rgb or rgb.flags.writeable:
+            self._found = self._detector.detect(rgb)
+            self._rgb = rgb
+        return self._found
+
+
 class CenterFaceDetector:
     """CenterFace through onnxruntime on the CPU.
 

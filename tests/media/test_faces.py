@@ -12,6 +12,7 @@ from modeling_macbdf.media.faces import (
     CenterFaceDetector,
     Face,
     FaceDetector,
+    OncePerPicture,
     decode_heatmap,
     iou,
     network_size,
@@ -140,3 +141,20 @@ def test_bytes_that_are_no_model_are_refused():
 def test_options_out_of_range_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         CenterFaceDetector(**arguments)
+
+
+def test_a_picture_on_display_for_many_steps_is_looked_at_once():
+    """A file of 40 kB whose clock is slowed down once took two minutes."""
+    looks = []
+
+    class Counting:
+        def detect(self, rgb):
+            looks.append(rgb)
+            return []
+
+    detector = OncePerPicture(Counting())
+    shown, other, buffer = (np.zeros((8, 8, 3), dtype=np.uint8) for _ in range(3))
+    shown.flags.writeable = other.flags.writeable = False
+    for picture in (shown, shown, other, shown, buffer, buffer):
+        detector.detect(picture)
+    assert [id(rgb) for rgb in looks] == [id(rgb) for rgb in (shown, other, shown, buffer, buffer)]
