@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from hostile_files import Hostile, base_clips, hostile_files  # noqa: E402
 
-from modeling_macbdf.isolation import Bounds, Isolated, IsolatedDetector, Pulse  # noqa: E402
+from modeling_macbdf.isolation import Bounds, Isolated, IsolatedJudge, Pulse  # noqa: E402
 from modeling_macbdf.media.container import DecodeLimits  # noqa: E402
 from modeling_macbdf.media.decode import iter_frames, probe, read_audio  # noqa: E402
 from modeling_macbdf.media.outcomes import MediaError, Status  # noqa: E402
@@ -52,7 +52,7 @@ def fault(file: Hostile, result: FileResult) -> str:
 
 def judge_all(files: list[Hostile], folder: Path, model: str | None) -> dict[str, Any]:
     """Every file through one isolated detector."""
-    detector = IsolatedDetector(model, bounds=BOUNDS, device="cpu", max_duration_s=3600.0)
+    detector = IsolatedJudge(model, bounds=BOUNDS, device="cpu", max_duration_s=3600.0)
     before = peak_mib(detector.worker.pid)
     rows, peak = [], before
     stopped: dict[str, str] = {}

@@ -6,17 +6,17 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .data.sharding import launched_shard
-from .inference import Detector
-from .provenance import read_provenance
+from .isolation import IsolatedJudge, open_judge
+from .judging import Judge
 
-_detector: Detector | None = None  # of a worker process
+_of_process: Judge | IsolatedJudge | None = None
 
 
 def judge_into(
@@ -30,7 +30,7 @@ def judge_into(
         out: the JSON lines file.
         paths: the files.
         processes: how many judge at once on this machine.
-        options: of `Detector.from_pretrained`.
+        options: of `isolation.open_judge`.
 
     Yields:
         The outcomes, first those that were there: `FileResult` as a mapping, and "model".
@@ -93,14 +93,14 @@ def _outcomes(paths: Sequence[str], processes: int, options: Mapping[str, Any]) 
 
 
 def _begin(options: dict[str, Any], threads: int) -> None:
-    """Loads the detector of this process."""
-    global _detector
+    """Loads the judge of this process."""
+    global _of_process
     torch.set_num_threads(threads)
-    _detector = Detector.from_pretrained(options.pop("model", None), **options)
+    _of_process = open_judge(**options)
 
 
 def _judge(path: str) -> dict[str, Any]:
-    if _detector is None:
-        raise RuntimeError("the detector must be loaded first")
-    result = replace(_detector.detect(path), provenance=read_provenance(path))
-    return {"model": _detector.model_info, **asdict(result)}
+    if _of_process is None:
+        raise RuntimeError("the model must be loaded first")
+    result = _of_process.detect(path)
+    return {"model": _of_process.model_info, **asdict(result)}

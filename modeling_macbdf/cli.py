@@ -4,7 +4,6 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from .paths import expand_paths
 if TYPE_CHECKING:
     from .evidence.page import HtmlReport
     from .inference import Detector
+    from .verdicts import FileResult
 
 EXIT_OK, EXIT_SOME_NOT_SCORED, EXIT_USAGE = 0, 1, 2
 
@@ -66,34 +66,40 @@ def _without_loading_bars() -> None:
 def _detect(arguments: argparse.Namespace) -> int:
     from . import report
     from .detect_options import check_outputs, detector_options
-    from .inference import Detector
-    from .provenance import read_provenance
-    from .timing import profile_text
+    from .isolation import open_judge
+    from .judging import Judge
 
     _without_loading_bars()
     check_outputs(arguments)
     paths = expand_paths(arguments.paths)
     if arguments.jsonl:
         return _detect_into(arguments, paths)
-    detector = Detector.from_pretrained(**detector_options(arguments))
-    page = _page(detector, arguments) if arguments.html else None
+    judge = open_judge(**detector_options(arguments))
+    page = _page(judge.detector, arguments) if arguments.html and isinstance(judge, Judge) else None
     results = []
     for path in _progress(paths):
-        judged = page.judge(path) if page else replace(detector.detect(path), provenance=read_provenance(path))
-        results.append(judged)
-        print(report.as_text(results[-1]), flush=True)
-        if arguments.profile:
-            print(f"  {profile_text(results[-1].seconds)}", flush=True)
+        results.append(page.judge(path) if page else judge.detect(path))
+        _say(results[-1], arguments.profile)
+    judge.close()
     if len(results) > 1:
         print(report.summary_text(results))
     if page:
         report.write_atomically(arguments.html, page.render())
     if arguments.json:
-        document = report.as_json(results, detector.model_info, report.run_facts(detector))
+        document = report.as_json(results, judge.model_info, judge.run_facts)
         report.write_atomically(arguments.json, report.dump_json(document))
     if arguments.csv:
         report.write_atomically(arguments.csv, report.as_csv(results))
     return EXIT_OK if all(result.scored for result in results) else EXIT_SOME_NOT_SCORED
+
+
+def _say(result: "FileResult", profile: bool) -> None:
+    from .report import as_text
+    from .timing import profile_text
+
+    print(as_text(result), flush=True)
+    if profile:
+        print(f"  {profile_text(result.seconds)}", flush=True)
 
 
 def _detect_into(arguments: argparse.Namespace, paths: list[str]) -> int:

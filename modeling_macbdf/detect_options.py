@@ -21,12 +21,13 @@ def add_detect_arguments(detect: argparse.ArgumentParser) -> None:
     detect.add_argument("--profile", action="store_true", help="say where the time went, and the peak memory")
     detect.add_argument("--jsonl", type=Path, metavar="OUT", help="append a line a file as it comes; resumable")
     detect.add_argument("--processes", type=int, default=1, metavar="N", help="with --jsonl (default: 1)")
+    detect.add_argument("--isolate", action="store_true", help="judge in a child process: a codec may crash there")
     detect.add_argument("--max-minutes", type=float, default=60.0, help="longer files are refused (default: 60)")
 
 
 def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of `Detector.from_pretrained`."""
-    names = ("model", "revision", "trust_remote_code", "device", "batch_size", "backend")
+    """Arguments of `isolation.open_judge`."""
+    names = ("isolate", "model", "revision", "trust_remote_code", "device", "batch_size", "backend")
     return {name: getattr(arguments, name) for name in names} | {"max_duration_s": 60.0 * arguments.max_minutes}
 
 
@@ -42,6 +43,8 @@ def check_outputs(arguments: argparse.Namespace) -> None:
             raise ValueError(f"the report's folder must exist, but {out.resolve().parent} does not")
     if arguments.jsonl and any(others):
         raise ValueError("--jsonl replaces --json, --csv and --html: give one or the others")
+    if arguments.isolate and (arguments.html or arguments.profile):
+        raise ValueError("--html and --profile look into the judging process: give them or --isolate")
     if arguments.html and arguments.backend != "torch":
         raise ValueError("--html needs gradients, which only --backend torch has")
     if arguments.processes != 1 and not arguments.jsonl:

@@ -10,17 +10,18 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from .inference import Detector
+import torch
+from transformers.utils.logging import disable_progress_bar
+
+from .judging import Judge
 from .media.outcomes import MediaError, Status
-from .provenance import read_provenance
-from .report import run_facts
-from .sources import FileSource, Watcher
+from .sources import Watcher
 from .verdicts import FileResult
 
 try:
@@ -237,18 +238,19 @@ class _Pulsing(Watcher):
         self._pulse()
 
 
-def _build_judge(model: str | None, options: dict[str, Any]) -> tuple[Task, dict[str, Any]]:
-    detector = Detector.from_pretrained(model, **options)
+def _build_judge(threads: int, model: str | None, options: dict[str, Any]) -> tuple[Task, dict[str, Any]]:
+    disable_progress_bar()  # the terminal is the parent's
+    torch.set_num_threads(threads)
+    judge = Judge(model, **options)
 
-    def judge(path: str, pulse: Pulse) -> FileResult:
-        result = detector.judge(FileSource(path, detector.limits), _Pulsing(pulse))
-        return replace(result, provenance=read_provenance(path))
+    def task(path: str, pulse: Pulse) -> FileResult:
+        return judge.detect(path, _Pulsing(pulse))
 
-    return judge, {"model_info": detector.model_info, "run": run_facts(detector)}
+    return task, {"model_info": judge.model_info, "run": judge.run_facts}
 
 
-class IsolatedDetector:
-    """`Detector.from_pretrained` and `detect` in a child process; the content credentials are read there too.
+class IsolatedJudge:
+    """`judging.Judge` in a child process, which is replaced when a file ends it.
 
     Args:
         model, options: as in `Detector.from_pretrained`.
@@ -259,7 +261,7 @@ class IsolatedDetector:
     """
 
     def __init__(self, model: str | None = None, *, bounds: Bounds | None = None, **options: Any) -> None:
-        self.worker = Isolated(partial(_build_judge, model, options), bounds)
+        self.worker = Isolated(partial(_build_judge, torch.get_num_threads(), model, options), bounds)
         self.model_info: dict[str, Any] = self.worker.facts["model_info"]
         self.run_facts: dict[str, Any] = self.worker.facts["run"]
 
@@ -276,3 +278,8 @@ class IsolatedDetector:
     def close(self) -> None:
         """Ends the child."""
         self.worker.close()
+
+
+def open_judge(model: str | None = None, *, isolate: bool = False, **options: Any) -> Judge | IsolatedJudge:
+    """A judge in this process or in a child; `options` as in `Detector.from_pretrained`."""
+    return IsolatedJudge(model, **options) if isolate else Judge(model, **options)

@@ -32,7 +32,18 @@ LITE = {
 LAYERS = (
     ("train_accelerate", "__main__", "cli", "demo"),
     ("training", "hub"),
-    ("pipeline", "evaluation", "inference", "report", "evidence", "export", "streaming", "batch", "isolation"),
+    (
+        "pipeline",
+        "evaluation",
+        "inference",
+        "report",
+        "evidence",
+        "export",
+        "streaming",
+        "batch",
+        "isolation",
+        "judging",
+    ),
     ("scoring", "sources", "verdicts", "windows", "provenance", "picture", "onnx_model"),
     ("data", "media", "optim", "H"),
 )

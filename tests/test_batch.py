@@ -59,8 +59,8 @@ def test_launched_processes_share_the_files(files, tiny_folder, tmp_path, monkey
 @pytest.mark.slow
 def test_two_processes_judge_every_file_once(files, tiny_folder, tmp_path, capsys):
     out = tmp_path / "out.jsonl"
-    code = cli.main(["detect", *files, "--model", str(tiny_folder), "--jsonl", str(out), "--processes", "2"])
-    assert code == 1
+    options = ["--model", str(tiny_folder), "--jsonl", str(out), "--processes", "2", "--isolate"]
+    assert cli.main(["detect", *files, *options]) == 1
     assert sorted(outcome["path"] for outcome in read_outcomes(out)) == files
     assert "not_media" in capsys.readouterr().out
 
@@ -71,6 +71,8 @@ def test_two_processes_judge_every_file_once(files, tiny_folder, tmp_path, capsy
         (["--jsonl", "o.jsonl", "--json", "o.json"], "--jsonl replaces --json"),
         (["--processes", "2"], "--processes needs --jsonl"),
         (["--html", "o.html", "--backend", "onnx"], "only --backend torch"),
+        (["--html", "o.html", "--isolate"], "look into the judging process"),
+        (["--profile", "--isolate"], "look into the judging process"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(extra, message, capsys):

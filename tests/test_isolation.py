@@ -1,5 +1,6 @@
 """A file that kills, hangs or starves the judging process costs itself and nothing else."""
 
+import json
 import os
 import signal
 import time
@@ -7,7 +8,9 @@ from functools import partial
 
 import pytest
 
-from modeling_macbdf.isolation import Bounds, Isolated, IsolatedDetector
+from modeling_macbdf import cli, isolation
+from modeling_macbdf.batch import read_outcomes
+from modeling_macbdf.isolation import Bounds, Isolated, IsolatedJudge, _build_judge
 from modeling_macbdf.media.outcomes import MediaError, Status
 
 GIB = 2**30
@@ -98,7 +101,7 @@ def test_bounds_must_be_positive():
 
 
 def test_the_isolated_detector_answers_as_the_other_one(detector, tiny_folder, talking_clip, tmp_path):
-    isolated = IsolatedDetector(str(tiny_folder), device="cpu", max_duration_s=60.0)
+    isolated = IsolatedJudge(str(tiny_folder), device="cpu", max_duration_s=60.0)
     here, there = detector.detect(talking_clip), isolated.detect(talking_clip)
     assert there.status == "scored"
     assert there.p_fake == pytest.approx(here.p_fake, abs=1e-6)
@@ -107,3 +110,30 @@ def test_the_isolated_detector_answers_as_the_other_one(detector, tiny_folder, t
     absent = isolated.detect(tmp_path / "absent.mp4")
     assert (absent.status, absent.p_fake) == ("missing", None)
     isolated.close()
+
+
+def build_crashing(threads, model, options):
+    """The real judge, but that a file may be a codec's death."""
+    task, facts = _build_judge(threads, model, options)
+
+    def judge(path, pulse):
+        if path.endswith("crash.mp4"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return task(path, pulse)
+
+    return judge, facts
+
+
+@pytest.mark.parametrize("report", ["--json", "--jsonl"])
+def test_the_command_counts_the_file_that_killed_the_child_and_goes_on(
+    report, tiny_folder, talking_clip, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(isolation, "_build_judge", build_crashing)
+    (tmp_path / "crash.mp4").write_bytes(talking_clip.read_bytes())
+    files = [str(tmp_path / "crash.mp4"), str(talking_clip), str(tmp_path / "absent.mp4")]
+    out = tmp_path / "out"
+    assert cli.main(["detect", *files, "--isolate", "--model", str(tiny_folder), report, str(out)]) == 1
+    found = read_outcomes(out) if report == "--jsonl" else json.loads(out.read_text())["files"]
+    assert [file["path"] for file in found] == files
+    assert [file["status"] for file in found] == ["undecodable", "scored", "missing"]
+    assert "SIGSEGV" in found[0]["reason"]
