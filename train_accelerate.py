@@ -77,7 +77,7 @@ def train(config: RunConfig, checkpoint: str | None) -> None:
 
 
 def main(words: list[str] | None = None) -> int:
-    """The command; 2 where the configuration or the data cannot be used, or a package for it is not installed."""
+    """The command; 2 where configuration, data or disk cannot be used, or a package for it is not installed."""
     options, overrides = parse_arguments(words)
     try:
         config = load_config(options.config, overrides)
@@ -87,7 +87,7 @@ def main(words: list[str] | None = None) -> int:
             say(json.dumps({"data": run.data.facts, "estimate": run.estimate()}, indent=2))
         else:
             train(config, checkpoint_of(config, options.resume))
-    except (ValueError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"train_accelerate.py: {error}", file=sys.stderr)
         return 2
     return 0

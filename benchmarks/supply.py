@@ -77,7 +77,9 @@ def main() -> int:
     print(f"{len(pins)} pinned; not pinned: {sorted(missing) or 'none'}; strong copyleft: {bound or 'none'}")
     audited = 0
     if arguments.audit:
-        command = [sys.executable, "-m", "pip_audit", "--requirement", "constraints.txt", "--no-deps", "--disable-pip"]
+        # strict: a package that its data do not know would pass as one without weaknesses
+        command = [sys.executable, "-m", "pip_audit", "--strict", "--requirement", "constraints.txt", "--no-deps"]
+        command += ["--disable-pip"]
         audited = subprocess.run(command, cwd=ROOT, check=False).returncode
     return 1 if missing or bound or audited else 0
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from .data.sharding import launched_shard
+from .disk import full_disk_told
 from .isolation import IsolatedJudge, open_judge
 from .judging import Judge
 
@@ -37,6 +38,7 @@ def judge_into(
 
     Raises:
         ValueError: if `out` holds outcomes of another model, `processes` is below 1, or a process was killed.
+        OSError: if nothing more can be written to `out`.
     """
     if processes < 1:
         raise ValueError(f"processes must be at least 1, but got {processes}")
@@ -48,7 +50,8 @@ def judge_into(
     known = {outcome["path"] for outcome in before}
     yield from before
     model = before[0]["model"] if before else None
-    with open(out, "a", encoding="utf-8") as file:
+    kept = "the outcomes before are in it, and the same command goes on"
+    with full_disk_told(out, kept), open(out, "a", encoding="utf-8") as file:
         for outcome in _outcomes([path for path in mine if path not in known], processes, options):
             if model not in (None, outcome["model"]):
                 raise ValueError(

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .disk import full_disk_told
 from .provenance import in_words
 from .verdicts import FileResult
 
@@ -151,11 +152,11 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes a text file whole or not at all: a full disk or a kill leaves the old file.
 
     Raises:
-        OSError: if the folder is absent or not writable.
+        OSError: if the folder is absent, not writable or full.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with full_disk_told(path, "it is as it was before"), os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(temporary, path)
     except BaseException:

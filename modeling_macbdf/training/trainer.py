@@ -12,11 +12,13 @@ from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
+from ..disk import full_disk_told
 from ..losses_macbdf import OBJECTIVES, objective_names
 from ..optim import Cut, FeatureSpaceGradients, ObjectiveGradients
 from .arguments import MACBDFTrainingArguments
 from .batches import mean_loss_counts, share_batches
 from .callbacks import ConflictCallback, EpochCallback
+from .checkpoints import last_complete_checkpoint
 from .conflict_log import CLIP_LOSS, ConflictLog, columns, fusion_row, report_row
 from .publishing import private_by_default, push_model
 from .support import broadcast_buffers, check_arguments, check_backend, check_model, mean_row
@@ -141,6 +143,18 @@ class MACBDFTrainer(Trainer):
         super()._save(output_dir, state_dict)
         if self._processor is not None:
             self._processor.save_pretrained(output_dir or str(self.args.output_dir))
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Trainer's, but a full disk is told as that.
+
+        Raises:
+            OSError: if nothing more can be written.
+        """
+        folder = Path(self.args.output_dir or ".")
+        last = last_complete_checkpoint(folder)
+        kept = f"make room and resume from {last}" if last else "there is no earlier checkpoint"
+        with full_disk_told(folder / f"checkpoint-{self.state.global_step}", kept):
+            super()._save_checkpoint(model, trial)
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Makes the repository; it is private unless `hub_private_repo=False` or `private=False` says otherwise."""

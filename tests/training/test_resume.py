@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from modeling_macbdf import disk
 from modeling_macbdf.training import last_complete_checkpoint
 from modeling_macbdf.training.conflict_log import ConflictLog, read_rows
 
@@ -54,18 +55,27 @@ def test_killed_run_resumes_bit_for_bit(tmp_path: Path, whole) -> None:
     assert written[0] == written[1]
 
 
-def test_a_full_disk_ends_the_run_with_its_name_and_costs_no_checkpoint(tmp_path: Path, whole, monkeypatch) -> None:
+@pytest.mark.parametrize("says_why", [True, False])
+def test_a_full_disk_ends_the_run_with_its_name_and_costs_no_checkpoint(
+    says_why, tmp_path: Path, whole, monkeypatch
+) -> None:
+    """On a disk that was really full, torch.save said "unexpected pos 64 vs 0" and nothing else."""
     save = torch.save
 
     def full(values, path, *arguments, **options) -> None:
         if "checkpoint-6" in str(path):
             Path(path).write_bytes(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            raise OSError(errno.ENOSPC, "No space left", str(path)) if says_why else RuntimeError("unexpected pos")
         save(values, path, *arguments, **options)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left on device"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(OSError, match=r"o space.*resume from .*checkpoint-4") as caught,
+    ):
         patch.setattr(torch, "save", full)
+        patch.setattr(disk, "_free_bytes", lambda path: 0)
         run(tmp_path)
+    assert caught.value.filename == str(tmp_path / "checkpoint-6")
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
     resumed = run(tmp_path, resume=True).state_dict()
     assert all(torch.equal(value, resumed[name]) for name, value in whole[0].items())
