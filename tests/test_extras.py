@@ -9,7 +9,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
 WITHOUT = """
@@ -109,3 +110,11 @@ def test_the_package_knows_its_types_and_its_weights():
     assert (ROOT / "modeling_macbdf" / "py.typed").is_file()
     link = ROOT / "modeling_macbdf" / "hub_configs"
     assert link.resolve() == ROOT / "hub_configs"  # setuptools follows it into the wheel
+
+
+def test_the_package_takes_along_every_file_of_its_model_folders():
+    """The identities of the people trained on were once left behind, and with them the check for overlap."""
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["*"]
+    for folder in (ROOT / "hub_configs").glob("macb-df-*"):
+        taken = {path for pattern in patterns for path in folder.glob(pattern)}
+        assert taken == {path for path in folder.rglob("*") if path.is_file()}
