@@ -1,6 +1,7 @@
 """The demo as a Space, or by hand: python demo/app.py. `macbdf demo` is the same with options."""
 
 import os
+from functools import partial
 
 from modeling_macbdf.demo.launch import DemoOptions, serve
 
@@ -11,5 +12,5 @@ if __name__ == "__main__":
             host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
             port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
         ),
-        announce=print,
+        announce=partial(print, flush=True),
     )
