@@ -5,6 +5,7 @@ import secrets
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import torch
 
 try:
     import gradio as gr
-    from gradio import route_utils
+    from gradio import http_server, route_utils
 except ImportError as error:
     from ..media.outcomes import missing_extra
 
@@ -32,8 +33,13 @@ from ..inference import Detector, shipped_model
 from .layout import build
 from .service import JudgeService
 
+_START_S = 120.0  # how long a busy machine may take to start the server
 _FONT, _MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]  # none is fetched
-_SCHEMES = ".gradio-container { color-scheme: light } .dark .gradio-container { color-scheme: dark }"
+_FRAME = """
+.gradio-container { color-scheme: light } .dark .gradio-container { color-scheme: dark }
+.main.fillable.fillable { max-width: 1280px; margin: 0 auto }
+@media (max-width: 640px) { .main.fillable.fillable { padding: 16px } }
+"""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,21 @@ class _OwnUpload(route_utils.GradioUploadFile):
         self.sha.update(secrets.token_bytes(16))
 
 
+class _PatientServer(http_server.Server):
+    """A server that a busy machine may take long to start: Gradio waits five seconds, then blames the port."""
+
+    def run_in_thread(self) -> None:
+        """Returns once the server listens."""
+        try:
+            super().run_in_thread()
+        except http_server.ServerFailedToStartError:
+            end = time.monotonic() + _START_S
+            while not self.started and self.thread.is_alive() and time.monotonic() < end:
+                time.sleep(0.02)
+            if not self.started:
+                raise
+
+
 @contextmanager
 def running(options: DemoOptions, detector: Detector | None = None) -> Iterator[str]:
     """Runs the demo in the background and gives its address; its folder is deleted in the end.
@@ -85,8 +106,9 @@ def running(options: DemoOptions, detector: Detector | None = None) -> Iterator[
         options: how it runs.
         detector: in place of the one that the options name.
     """
-    gradio_uploads: Any = route_utils
-    gradio_uploads.GradioUploadFile = _OwnUpload
+    uploads: Any = route_utils
+    servers: Any = http_server
+    uploads.GradioUploadFile, servers.Server = _OwnUpload, _PatientServer
     with tempfile.TemporaryDirectory(prefix="macbdf-demo-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         page = _page(options, detector, Path(folder))
@@ -124,18 +146,23 @@ def _page(options: DemoOptions, detector: Detector | None, folder: Path) -> gr.B
 
 def _launch(page: gr.Blocks, options: DemoOptions) -> str:
     page.queue(max_size=options.max_waiting, default_concurrency_limit=options.workers)
-    _, address, _ = page.launch(
-        server_name=options.host,
-        server_port=options.port or None,
-        max_file_size=options.max_megabytes * 1_000_000,
-        theme=gr.themes.Default(font=_FONT, font_mono=_MONO),
-        head=f"<style>{VARIABLES}{PARTS}{_SCHEMES}</style>",
-        footer_links=["api", "settings"],
-        prevent_thread_lock=True,
-        share=False,
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        quiet=True,
-    )
+    try:
+        _, address, _ = page.launch(
+            server_name=options.host,
+            server_port=options.port or None,
+            max_file_size=options.max_megabytes * 1_000_000,
+            theme=gr.themes.Default(font=_FONT, font_mono=_MONO),
+            head=f"<style>{VARIABLES}{PARTS}{_FRAME}</style>",
+            footer_links=["api", "settings"],
+            prevent_thread_lock=True,
+            share=False,
+            run_history=False,
+            enable_monitoring=False,
+            ssr_mode=False,
+            quiet=True,
+            _frontend=False,  # no check that the page comes within three seconds: a busy machine takes longer
+        )
+    except OSError as error:
+        taken = f"port must be free on {options.host}, but {options.port} is not; 0 takes a free one"
+        raise OSError(taken if options.port else str(error)) from error
     return str(address)

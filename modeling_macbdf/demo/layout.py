@@ -15,7 +15,15 @@ from .service import Judged, JudgeService
 
 KINDS = ["video", "audio", ".mkv", ".mxf", ".ts", ".flac"]
 MAX_FILES = 50  # of one batch
-HEADERS = ["file", "verdict", "p(fake)", "picture", "voice", "status", "reason"]
+HEADERS = {  # of the table of many files, with the widths of the columns
+    "file": "160px",
+    "verdict": "115px",
+    "p(fake)": "85px",
+    "picture": "85px",
+    "voice": "75px",
+    "status": "115px",
+    "reason": "240px",
+}
 WAITING = '<section class="m-card"><h2>No file yet</h2><p>Choose a clip, or one of the examples.</p></section>'
 NOTHING = '<p class="m-small">Nothing was judged in this file.</p>'
 EMPTY = '<p class="m-small">Shown when a clip was judged.</p>'
@@ -30,7 +38,7 @@ def build(service: JudgeService, workers: int, limits: str) -> gr.Blocks:
         limits: what may be uploaded, in words.
     """
     shared: dict[str, Any] = {"concurrency_limit": workers, "concurrency_id": "judge"}
-    with gr.Blocks(title="MACB-DF", analytics_enabled=False, delete_cache=(60, 3600)) as page:
+    with gr.Blocks(title="MACB-DF", analytics_enabled=False, delete_cache=(60, 3600), fill_width=True) as page:
         gr.Markdown("# MACB-DF\nIs this talking-face video forged? An answer with its evidence, or *cannot tell*.")
         with gr.Tab("One file"):
             _one_file(service, shared, limits)
@@ -50,7 +58,7 @@ def _one_file(service: JudgeService, shared: dict[str, Any], limits: str) -> Non
                     label=f"Video or sound file ({limits})", file_types=KINDS, height=150, elem_id="m-file"
                 )
             with gr.Tab("Webcam"):
-                webcam = gr.Video(label="Record yourself", sources=["webcam"], height=240)
+                webcam = _webcam()
             start = gr.Button("Judge", variant="primary", elem_id="m-judge")
             gr.Markdown("Or try a clip that this page renders itself (the first time takes some seconds):")
             with gr.Row():
@@ -71,6 +79,19 @@ def _one_file(service: JudgeService, shared: dict[str, Any], limits: str) -> Non
         made.then(_judge(service), [upload, webcam], api_visibility="private", **options)
 
 
+def _webcam() -> gr.Video:
+    """Picture and sound as they were recorded: to mirror or mute them, Gradio would encode them anew with ffmpeg."""
+    as_recorded = gr.WebcamOptions(mirror=False)
+    return gr.Video(
+        label="Record yourself",
+        sources=["webcam"],
+        webcam_options=as_recorded,
+        include_audio=True,
+        height=240,
+        elem_id="m-webcam",
+    )
+
+
 def _answer_parts() -> dict[str, Any]:
     """The answer. Everything has its place and its height from the start, so that nothing jumps."""
     parts: dict[str, Any] = {
@@ -89,7 +110,7 @@ def _evidence_parts() -> dict[str, Any]:
     with gr.Row():
         with gr.Column(min_width=320):
             parts["preview"] = gr.Video(
-                label="Faces and their scores", interactive=False, height=320, elem_id="m-preview"
+                label="The clip, its faces and their scores", interactive=False, height=320, elem_id="m-preview"
             )
             parts["timeline"] = gr.HTML(EMPTY, min_height=190, js_on_load=SEEK, elem_id="m-timeline")
         with gr.Column(min_width=320):
@@ -143,10 +164,24 @@ def _shown(service: JudgeService, judged: Judged) -> tuple[Any, ...]:
 
 
 def _many_files(service: JudgeService, shared: dict[str, Any], limits: str) -> None:
-    uploads = gr.File(label=f"Up to {MAX_FILES} files ({limits})", file_count="multiple", file_types=KINDS, height=200)
+    uploads = gr.File(
+        label=f"Up to {MAX_FILES} files ({limits})",
+        file_count="multiple",
+        file_types=KINDS,
+        height=200,
+        elem_id="m-files",
+    )
     start = gr.Button("Judge all", variant="primary")
-    table = gr.Dataframe(headers=HEADERS, datatype="str", interactive=False, wrap=True, label="Verdicts")
-    download = gr.DownloadButton("Table as CSV", interactive=False)
+    table = gr.Dataframe(
+        headers=list(HEADERS),
+        column_widths=list(HEADERS.values()),
+        datatype="str",
+        interactive=False,
+        wrap=True,
+        label="Verdicts",
+        elem_id="m-table",
+    )
+    download = gr.DownloadButton("Table as CSV", interactive=False, elem_id="m-csv")
 
     def judge_all(paths: list[str] | None) -> Iterator[tuple[Any, ...]]:
         if not paths or len(paths) > MAX_FILES:

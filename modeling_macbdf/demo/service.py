@@ -9,10 +9,10 @@ from pathlib import Path
 from .. import report
 from ..evidence.collect import Evidence, judge_with_evidence
 from ..evidence.page import HtmlReport
-from ..evidence.pictures import PREVIEW_SIDE, Framer, write_preview
+from ..evidence.pictures import PREVIEW_SIDE, Framer, write_preview, write_sound_preview
 from ..inference import Detector
 from ..media.audio import read_audio
-from ..media.outcomes import MediaError
+from ..media.outcomes import MediaError, Status
 from ..provenance import read_provenance
 from ..verdicts import FileResult
 
@@ -89,18 +89,20 @@ class JudgeService:
         return report.dump_json(report.as_json([result], self.detector.model_info, facts))
 
     def _preview(self, upload: str, out: Path, result: FileResult, evidence: Evidence) -> str | None:
-        if not evidence.boxes:
-            return None
-        framer = Framer(evidence.boxes, result.faces, self.detector.config.frame_rate_hz, PREVIEW_SIDE)
         limits = self.detector.limits
         try:
             audio = read_audio(upload, limits=limits)
         except MediaError:  # the verdict already says what is wrong with the sound
             audio = None
         try:
-            return str(write_preview(upload, out, framer, audio, limits))
+            if evidence.boxes:
+                framer = Framer(evidence.boxes, result.faces, self.detector.config.frame_rate_hz, PREVIEW_SIDE)
+                return str(write_preview(upload, out, framer, audio, limits))
+            if result.status == Status.no_video and audio is not None:
+                return str(write_sound_preview(out, audio))
         except MediaError:
-            return None
+            pass
+        return None
 
     def _delete(self, upload: str) -> None:
         path = Path(upload).resolve()

@@ -54,7 +54,10 @@ def streams(result: FileResult) -> str:
         ("Voice", _percent(result.p_fake_audio), "probability of forgery, from the voice alone"),
         ("Lips and voice", sync, "kept apart: dubbed or lagged video is real"),
     ]
-    cells = "".join(f"<tr><th>{name}</th><td><b>{value}</b></td><td>{note}</td></tr>" for name, value, note in rows)
+    cells = "".join(
+        f'<tr><th>{name}</th><td><b>{value}</b><br><span class="m-small">{note}</span></td></tr>'
+        for name, value, note in rows
+    )
     return f'<table class="m-table">{cells}</table>'
 
 

@@ -23,6 +23,7 @@ from .collect import Box, FaceEvidence, SoundEvidence
 
 PREVIEW_RATE_HZ = 12.5
 PREVIEW_SIDE = 480  # pixels: the longer side of a preview
+_SOUND_PREVIEW_HZ = 5.0  # a picture that does not change
 _CROP = 112  # pixels: side of a face in the strip
 _COLUMNS = 6  # faces in the strip
 _HEAT = np.asarray([[0, 0, 60], [130, 0, 130], [235, 60, 60], [255, 170, 30], [255, 255, 120]], dtype=np.float64)
@@ -144,6 +145,27 @@ def write_preview(
     pictures = _pictures(path, framer, limits)
     waveform, rate = (None, 16_000) if audio is None else (audio.samples, audio.sampling_rate)
     return write_clip(out, pictures, PREVIEW_RATE_HZ, waveform, rate, options=options)
+
+
+def write_sound_preview(out: Path, audio: Audio) -> Path:
+    """A small clip that plays a sound under a picture of its loudness: a player for a file without a picture.
+
+    Args:
+        out: the MP4 file to write.
+        audio: the sound.
+    """
+    picture = _loudness(np.abs(audio.samples))
+    pictures = (picture for _ in range(math.ceil(audio.duration_s * _SOUND_PREVIEW_HZ)))
+    options = WriteOptions(crf=28, preset="ultrafast", key_frame_every=25)
+    return write_clip(out, pictures, _SOUND_PREVIEW_HZ, audio.samples, audio.sampling_rate, options=options)
+
+
+def _loudness(level: np.ndarray, width: int = 480, height: int = 240) -> np.ndarray:
+    """(S,) -> (height, width, 3) uint8: a light bar for the loudest sample of each column."""
+    columns = np.array([part.max(initial=0.0) for part in np.array_split(level, width)])
+    reach = height / 2 * columns / max(float(columns.max()), 1e-9)
+    rows = np.abs(np.arange(height) + 0.5 - height / 2)
+    return np.where((rows[:, None] <= reach)[..., None], np.uint8(210), np.uint8(30)).repeat(3, axis=2)
 
 
 def _pictures(path: str | os.PathLike[str], framer: Framer, limits: DecodeLimits | None) -> Iterator[np.ndarray]:

@@ -21,10 +21,10 @@ PARTS = """
 .m-zone.m-inconclusive { background: var(--m-inconclusive); }
 .m-scale b { position: absolute; top: -4px; width: 4px; height: 22px; margin-left: -2px; background: var(--m-ink);
   border-radius: 2px; }
-.m-table { border-collapse: collapse; width: 100%; } .m-table.m-table th, .m-table.m-table td { text-align: left;
-  padding: 4px 8px; border: 0; border-bottom: 1px solid var(--m-line); color: var(--m-ink); vertical-align: top; }
+.m-table.m-table, .m-table.m-table tr { border: 0; } .m-table { border-collapse: collapse; width: 100%; }
+.m-table.m-table th, .m-table.m-table td { text-align: left; padding: 4px 8px; border: 0;
+  border-bottom: 1px solid var(--m-line); color: var(--m-ink); vertical-align: top; }
 .m-table.m-table th { white-space: nowrap; overflow-wrap: normal; } .m-table td:last-child { overflow-wrap: anywhere; }
-.m-table td:not(:last-child) { overflow-wrap: normal; min-width: 5.5rem; }
 .m-timeline { position: relative; padding: 4px 0; border-radius: 6px; cursor: pointer; }
 .m-timeline:focus-visible { outline: 3px solid var(--m-inconclusive); outline-offset: 2px; }
 .m-lane { display: flex; align-items: center; margin: 3px 0; color: var(--m-ink); }

@@ -10,8 +10,8 @@ from modeling_macbdf.media.write import write_clip
 
 
 @pytest.fixture(scope="session")
-def clips(talking_clip, tmp_path_factory) -> SimpleNamespace:
-    """Paths: `talking`, `noface` (2 s), `long` (10 s), `corrupt`."""
+def clips(talking_clip, talking_face, tmp_path_factory) -> SimpleNamespace:
+    """Paths: `talking`, `noface` (2 s), `long` (10 s), `corrupt`, `sound` (4 s)."""
     folder = tmp_path_factory.mktemp("demo clips")
     noise = np.random.default_rng(0).integers(0, 255, (50, 96, 128, 3), np.uint8)
     corrupt = folder / "corrupt.mp4"
@@ -21,6 +21,7 @@ def clips(talking_clip, tmp_path_factory) -> SimpleNamespace:
         noface=write_clip(folder / "noface.mp4", noise),
         long=write_clip(folder / "long.mp4", noise[:20], fps=2.0),
         corrupt=corrupt,
+        sound=write_clip(folder / "sound.m4a", None, waveform=talking_face[1]),
     )
 
 

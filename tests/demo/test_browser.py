@@ -1,47 +1,47 @@
 """The demo in a browser, as a person uses it: a clip, its verdict, the timeline, and files that cannot be judged."""
 
-import shutil
-import tempfile
+import csv
+import json
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-selenium = pytest.importorskip("selenium", reason="needs selenium")
-BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1280,1400"
+pytest.importorskip("selenium", reason="needs selenium")
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import demo_screenshots
+
+pytestmark = pytest.mark.skipif(
+    not (demo_screenshots.BROWSER and demo_screenshots.DRIVER), reason="needs chromium and chromedriver"
 )
-PATIENCE_S = 600  # of a very busy machine
 
 
 @pytest.fixture(scope="module")
-def browser(demo):
-    """A browser on the demo's page; `requested` gives the addresses that it asked for."""
-    from selenium import webdriver
+def camera(talking_face, tmp_path_factory) -> list[str]:
+    """Flags for a camera and a microphone that a rendered talking face sits in front of."""
+    from modeling_macbdf.media.write import WriteOptions, write_clip
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        for flag in [*FLAGS.split(), f"--user-data-dir={profile}"]:
-            options.add_argument(flag)
-        driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-        driver.set_page_load_timeout(PATIENCE_S)
-        try:
-            driver.get(demo.address)
-            yield SimpleNamespace(driver=driver, wait=waiter(driver))
-        finally:
-            driver.quit()
+    frames, voice = talking_face
+    folder = tmp_path_factory.mktemp("camera")
+    mjpeg = WriteOptions(video_codec="mjpeg", container="mjpeg", pixel_format="yuvj420p", crf=None)
+    picture = write_clip(folder / "camera.mjpeg", frames, options=mjpeg)
+    sound = write_clip(folder / "voice.wav", None, waveform=voice, options=WriteOptions(audio_codec="pcm_s16le"))
+    return [
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-video-capture={picture}",
+        f"--use-file-for-fake-audio-capture={sound}",
+    ]
 
 
-def waiter(driver):
-    from selenium.common.exceptions import StaleElementReferenceException
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    wait = WebDriverWait(driver, PATIENCE_S, ignored_exceptions=[StaleElementReferenceException])
-    return lambda script: wait.until(lambda driver: driver.execute_script(f"return {script}"))
+@pytest.fixture(scope="module")
+def browser(demo, camera):
+    """A browser on the demo's page."""
+    with demo_screenshots.browser(camera) as driver:
+        driver.get(demo.address)
+        yield SimpleNamespace(driver=driver, wait=demo_screenshots.waiter(driver))
 
 
 def judge(browser, path) -> str:
@@ -87,9 +87,43 @@ def test_a_file_that_cannot_be_judged_says_why_and_shows_no_number(browser, clip
     assert "%" not in text
 
 
-def test_the_page_asks_nobody_else(browser, demo):
-    import json
+def test_a_sound_file_gets_a_player_on_the_clock_of_the_timeline(browser, clips):
+    judge(browser, clips.sound)
+    browser.wait("(document.querySelector('#m-preview video') || {}).readyState >= 1")
+    length = browser.driver.execute_script("return document.querySelector('#m-preview video').duration")
+    assert length == pytest.approx(4.0, abs=0.25)
 
+
+def test_a_recording_is_judged_with_its_sound(browser, demo):
+    """Gradio mutes and mirrors recordings unless told otherwise, with an ffmpeg program that need not be there."""
+    from selenium.webdriver.common.by import By
+
+    record = "#m-webcam button[aria-label='start recording']"
+    demo_screenshots.click(browser.driver, "Webcam")
+    browser.wait("document.querySelector('#m-webcam').innerText.includes('Access Webcam')")
+    demo_screenshots.click(browser.driver, "Click to Access Webcam")
+    browser.wait(f'document.querySelector("{record}")')
+    browser.driver.find_element(By.CSS_SELECTOR, record).click()
+    time.sleep(4.0)
+    browser.driver.find_element(By.CSS_SELECTOR, record).click()
+    browser.wait("document.querySelector('#m-webcam video[src]')")
+    browser.driver.find_element(By.ID, "m-judge").click()
+    browser.wait("document.querySelector('#m-verdict').innerText.includes('webm')")
+    reports = [json.loads(path.read_text())["files"][0] for path in demo.folder.rglob("report.json")]
+    recorded = next(file for file in reports if file["path"].endswith("webm"))
+    assert (recorded["status"], recorded["reason"]) == ("scored", "")
+    assert recorded["p_fake_audio"] is not None
+
+
+def test_many_files_fill_a_table_and_its_csv(browser, clips, demo):
+    demo_screenshots.judge_many(browser.driver, [clips.noface, clips.corrupt])
+    text = browser.driver.execute_script("return document.querySelector('#m-table').innerText")
+    assert "no_face" in text
+    (written,) = demo.folder.rglob("verdicts.csv")
+    assert [row["path"] for row in csv.DictReader(written.open())] == ["noface.mp4", "corrupt.mp4"]
+
+
+def test_the_page_asks_nobody_else(browser, demo):
     messages = [json.loads(entry["message"])["message"] for entry in browser.driver.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     over_a_network = [url for url in asked if url.startswith(("http", "ws"))]

@@ -34,6 +34,14 @@ def test_a_judged_upload_is_gone_and_its_evidence_is_there(service, clips):
     assert told[-1] < 1
 
 
+def test_a_sound_file_gets_a_clip_that_plays_it(service, clips):
+    judged = service.judge(upload(service, clips.sound, "voice.m4a"), lambda *_: None)
+    assert judged.result.status == "no_video"
+    preview = probe(judged.preview)
+    assert (preview.video is not None, preview.audio is not None) == (True, True)
+    assert preview.duration_s == pytest.approx(4.0, abs=0.25)
+
+
 def test_what_cannot_be_judged_is_deleted_too(service, clips):
     path = upload(service, clips.corrupt, "corrupt.mp4")
     judged = service.judge(path, lambda *_: None)
