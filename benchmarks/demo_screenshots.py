@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -54,8 +54,13 @@ def browser(flags: Sequence[str] = ()) -> Iterator[Any]:
 
 def waiter(driver: Any) -> Callable[[str], Any]:
     """Waits until a JavaScript expression is true, and gives its value."""
-    wait: Any = WebDriverWait(driver, PATIENCE_S, ignored_exceptions=[StaleElementReferenceException])
-    return lambda script: wait.until(lambda driver: driver.execute_script(f"return {script}"))
+    return lambda script: _until(driver, lambda driver: driver.execute_script(f"return {script}"))
+
+
+def _until(driver: Any, done: Callable[[Any], Any]) -> Any:
+    """Waits until it is done, as long as the page is still being drawn."""
+    passing = [StaleElementReferenceException, ElementClickInterceptedException]
+    return WebDriverWait(driver, PATIENCE_S, ignored_exceptions=passing).until(done)
 
 
 def set_width(driver: Any, width: int, height: int = 844) -> None:
@@ -73,8 +78,15 @@ def photograph(driver: Any, out: Path) -> None:
 
 def click(driver: Any, words: str) -> None:
     """Clicks the visible button or tab with these words."""
-    found = driver.find_elements(By.XPATH, f"//button[normalize-space()='{words}'][@role='tab' or not(@tabindex)]")
-    next(button for button in found if button.is_displayed()).click()
+    path = f"//button[normalize-space()='{words}'][@role='tab' or not(@tabindex)]"
+
+    def clicked(driver: Any) -> bool:
+        shown = [button for button in driver.find_elements(By.XPATH, path) if button.is_displayed()]
+        for button in shown[:1]:
+            button.click()
+        return bool(shown)
+
+    _until(driver, clicked)
 
 
 def open_page(driver: Any, address: str, width: int) -> None:
