@@ -1,4 +1,4 @@
-"""Waveform to log-mel frames on the model's clock.
+"""Waveform to spectral frames on the model's clock.
 
 Letters: B clips, T steps, L mel frames, F mel bins, N samples. Mel frame i is centred at (i + 0.5) * hop samples, so
 that every step owns exactly `sampling_rate / frame_rate_hz / hop_length` frames, none shared with a neighbour.
@@ -26,6 +26,11 @@ SMALLEST_POWER = 1e-6
 # Mean and deviation of the natural logarithm of the mel power of speech at TARGET_RMS; constants, never batch figures.
 LOG_MEAN, LOG_STD = -5.0, 4.0
 FREQUENCY_SCALES = ("mel", "linear")
+REPRESENTATIONS = ("log_power", "persistence")
+# Persistence: the logarithm's floor, the width in Hz of the smoothing that takes the envelope away, and mean and
+# deviation over the steps of speech.
+PERSISTENCE_FLOOR, ENVELOPE_HZ = 1e-8, 680.0
+PERSISTENCE_MEAN, PERSISTENCE_STD = 0.3, 0.25
 
 
 class MACBDFFeatureExtractor(SequenceFeatureExtractor):
@@ -40,6 +45,9 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
         min_coverage: fraction of a step that must hold sound for the step to be valid.
         frequency_scale: "mel" or "linear", how the F bins are spread. Vocoders leave traces high up, where mel bins
             are wide.
+        representation: "log_power" of each bin and frame; or "persistence" [ours], how alike the fine structure of the
+            spectrum (its logarithm less its envelope) is in neighbouring frames of a step: their correlation in each
+            bin, the same for all frames of the step. It hardly tells a voice or a room, and vocoders alter it.
         return_waveform: give samples (B, N) instead of log-mel, for an audio tower on waveforms.
     """
 
@@ -55,6 +63,7 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
         num_frames: int = 16,
         min_coverage: float = 0.5,
         frequency_scale: str = "mel",
+        representation: str = "log_power",
         return_waveform: bool = False,
         padding_value: float = 0.0,
         **kwargs: Any,
@@ -73,7 +82,9 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
             )
         if frequency_scale not in FREQUENCY_SCALES:
             raise ValueError(f"frequency_scale must be one of {FREQUENCY_SCALES}, but got {frequency_scale!r}")
-        self.frequency_scale = frequency_scale
+        if representation not in REPRESENTATIONS:
+            raise ValueError(f"representation must be one of {REPRESENTATIONS}, but got {representation!r}")
+        self.frequency_scale, self.representation = frequency_scale, representation
         self.frame_rate_hz, self.hop_length, self.n_fft = frame_rate_hz, hop_length, n_fft
         self.num_frames, self.min_coverage, self.return_waveform = num_frames, min_coverage, return_waveform
 
@@ -100,7 +111,7 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
             return_tensors: "pt", "np" or None.
 
         Returns:
-            `input_features` (B, L, F), L = T * frames of a step, and `audio_mask` (B, T) bool.
+            `input_features` (B, L, F) in the `representation`, or (B, N) samples, L = T * frames of a step, and `audio_mask` (B, T) bool.
 
         Raises:
             ValueError: a wrong sampling rate, a waveform that is not mono, not finite or empty, masks that do not fit.
@@ -115,21 +126,30 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
         steps = max([self.num_frames if num_frames is None else num_frames, *counts])
         levelled = [self._levelled(wave, mask, steps) for wave, mask in zip(waves, masks, strict=True)]
         samples = torch.stack(levelled)
-        features = samples if self.return_waveform else self.log_mel(samples)
+        features = samples if self.return_waveform else self.represent(samples)
         data = {"input_features": features, "audio_mask": pad_masks(masks, steps)}
         if return_tensors != "pt":
             return BatchFeature({name: value.numpy() for name, value in data.items()}, tensor_type=return_tensors)
         return BatchFeature(data, tensor_type=return_tensors)
 
-    def log_mel(self, samples: torch.Tensor) -> torch.Tensor:
-        """(B, N) -> (B, N / hop, F) log-mel, about zero mean and unit deviation on speech."""
+    def represent(self, samples: torch.Tensor) -> torch.Tensor:
+        """(B, N) -> (B, N / hop, F), about zero mean and unit deviation on speech."""
+        power = self._power(samples)
+        filters = _filters(self.n_fft, self.feature_size, self.sampling_rate, self.frequency_scale)
+        if self.representation == "log_power":
+            return ((power @ filters).clamp(min=SMALLEST_POWER).log() - LOG_MEAN) / LOG_STD
+        per_step = self.samples_per_step // self.hop_length
+        fine = _fine_structure(power, round(ENVELOPE_HZ * self.n_fft / self.sampling_rate))
+        alike = _persistence(fine.unflatten(1, (-1, per_step)), filters)
+        return ((alike - PERSISTENCE_MEAN) / PERSISTENCE_STD).repeat_interleave(per_step, dim=1)
+
+    def _power(self, samples: torch.Tensor) -> torch.Tensor:
+        """(B, N) -> (B, N / hop, n_fft / 2 + 1) power spectrum of Hann frames."""
         side = (self.n_fft - self.hop_length) // 2
         padded = F.pad(samples.unsqueeze(1), (side, side), mode="reflect").squeeze(1)
         window = torch.hann_window(self.n_fft)
         spectrum = torch.stft(padded, self.n_fft, self.hop_length, window=window, center=False, return_complex=True)
-        power = spectrum.abs().square() / window.square().sum()
-        mel = power.transpose(1, 2) @ _filters(self.n_fft, self.feature_size, self.sampling_rate, self.frequency_scale)
-        return (mel.clamp(min=SMALLEST_POWER).log() - LOG_MEAN) / LOG_STD
+        return (spectrum.abs().square() / window.square().sum()).transpose(1, 2)
 
     def _covered(self, wave: torch.Tensor | None, steps: int) -> torch.Tensor:
         """Which steps the samples of a waveform fill far enough."""
@@ -159,6 +179,21 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(
                 f"sampling_rate must be {self.sampling_rate} Hz, but got {sampling_rate}: resample the waveform first"
             )
+
+
+def _fine_structure(power: torch.Tensor, envelope_bins: int) -> torch.Tensor:
+    """(B, L, K) power -> (B, L, K) its logarithm less a moving mean over frequency: harmonics and noise, no formants."""
+    logarithm = (power + PERSISTENCE_FLOOR).log()
+    half = envelope_bins // 2
+    envelope = F.avg_pool1d(F.pad(logarithm, (half, half), mode="replicate"), 2 * half + 1, stride=1)
+    return logarithm - envelope
+
+
+def _persistence(fine: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    """(B, T, frames of a step, K) fine structure -> (B, T, F) correlation of neighbouring frames, in [-1, 1]."""
+    before, after = fine[:, :, :-1], fine[:, :, 1:]
+    product, *squares = ((pair.sum(2) @ filters) for pair in (before * after, before * before, after * after))
+    return product / (squares[0] * squares[1]).sqrt().clamp(min=1e-6)
 
 
 @lru_cache(maxsize=4)
