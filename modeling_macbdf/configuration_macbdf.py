@@ -156,7 +156,7 @@ class MACBDFLiteVideoConfig(PreTrainedConfig):
 
 @strict
 class MACBDFAudioConfig(PreTrainedConfig):
-    """The convolutional audio encoder on log-mel frames. All values are [ours].
+    """The convolutional audio encoder on spectral frames, log-mel or another `representation`. All are [ours].
 
     Attributes:
         num_mel_bins: mel bands F of the input.

@@ -1,4 +1,4 @@
-"""The two built-in encoders: face crops and log-mel frames to S scales of (B, T, D) on one clock.
+"""The two built-in encoders: face crops and spectral frames to S scales of (B, T, D) on one clock.
 
 Letters: B batch, T steps, D width of a token, L mel frames, F mel bins, N = B * T frames, C channels, U time units of
 the audio stages (4 mel frames each). Both encoders are [ours]; dense convolutions in channels-last layout were chosen
@@ -225,7 +225,7 @@ class AudioDownsample(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """Convolutional encoder of log-mel frames; its receptive field is symmetric around each step.
+    """Convolutional encoder of spectral frames; its receptive field is symmetric around each step.
 
     Args:
         config: the audio tower.
@@ -256,7 +256,7 @@ class AudioEncoder(nn.Module):
         """Tokens of each scale, shallow to deep.
 
         Args:
-            input_features: (B, L, F) log-mel, `L = T * mel_frames_per_step`.
+            input_features: (B, L, F) of the feature extractor, `L = T * mel_frames_per_step`.
             mask: (B, T) bool; masked steps are cut out before every convolution over time.
             steps: T that L must fit, where it is known from elsewhere.
 

@@ -111,7 +111,8 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
             return_tensors: "pt", "np" or None.
 
         Returns:
-            `input_features` (B, L, F) in the `representation`, or (B, N) samples, L = T * frames of a step, and `audio_mask` (B, T) bool.
+            `input_features` (B, L, F) in the `representation`, L = T * frames of a step, or (B, N) samples; and
+            `audio_mask` (B, T) bool.
 
         Raises:
             ValueError: a wrong sampling rate, a waveform that is not mono, not finite or empty, masks that do not fit.
@@ -126,22 +127,31 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
         steps = max([self.num_frames if num_frames is None else num_frames, *counts])
         levelled = [self._levelled(wave, mask, steps) for wave, mask in zip(waves, masks, strict=True)]
         samples = torch.stack(levelled)
-        features = samples if self.return_waveform else self.represent(samples)
-        data = {"input_features": features, "audio_mask": pad_masks(masks, steps)}
+        data = {"input_features": self._represent(samples), "audio_mask": pad_masks(masks, steps)}
         if return_tensors != "pt":
             return BatchFeature({name: value.numpy() for name, value in data.items()}, tensor_type=return_tensors)
         return BatchFeature(data, tensor_type=return_tensors)
 
-    def represent(self, samples: torch.Tensor) -> torch.Tensor:
-        """(B, N) -> (B, N / hop, F), about zero mean and unit deviation on speech."""
-        power = self._power(samples)
-        filters = _filters(self.n_fft, self.feature_size, self.sampling_rate, self.frequency_scale)
-        if self.representation == "log_power":
-            return ((power @ filters).clamp(min=SMALLEST_POWER).log() - LOG_MEAN) / LOG_STD
+    def log_power(self, samples: torch.Tensor) -> torch.Tensor:
+        """(B, N) -> (B, N / hop, F) logarithm of each bin's power, about zero mean and unit deviation on speech."""
+        power = self._power(samples) @ self._bins
+        return (power.clamp(min=SMALLEST_POWER).log() - LOG_MEAN) / LOG_STD
+
+    def persistence(self, samples: torch.Tensor) -> torch.Tensor:
+        """(B, N) -> (B, N / hop, F) persistence in each bin, about zero mean and unit deviation on speech."""
         per_step = self.samples_per_step // self.hop_length
-        fine = _fine_structure(power, round(ENVELOPE_HZ * self.n_fft / self.sampling_rate))
-        alike = _persistence(fine.unflatten(1, (-1, per_step)), filters)
+        fine = _fine_structure(self._power(samples), round(ENVELOPE_HZ * self.n_fft / self.sampling_rate))
+        alike = _neighbour_correlation(fine.unflatten(1, (-1, per_step)), self._bins)
         return ((alike - PERSISTENCE_MEAN) / PERSISTENCE_STD).repeat_interleave(per_step, dim=1)
+
+    @property
+    def _bins(self) -> torch.Tensor:
+        return _filters(self.n_fft, self.feature_size, self.sampling_rate, self.frequency_scale)
+
+    def _represent(self, samples: torch.Tensor) -> torch.Tensor:
+        if self.return_waveform:
+            return samples
+        return self.persistence(samples) if self.representation == "persistence" else self.log_power(samples)
 
     def _power(self, samples: torch.Tensor) -> torch.Tensor:
         """(B, N) -> (B, N / hop, n_fft / 2 + 1) power spectrum of Hann frames."""
@@ -182,14 +192,14 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
 
 
 def _fine_structure(power: torch.Tensor, envelope_bins: int) -> torch.Tensor:
-    """(B, L, K) power -> (B, L, K) its logarithm less a moving mean over frequency: harmonics and noise, no formants."""
+    """(B, L, K) power -> (B, L, K) its logarithm less its moving mean over frequency: no formants."""
     logarithm = (power + PERSISTENCE_FLOOR).log()
     half = envelope_bins // 2
     envelope = F.avg_pool1d(F.pad(logarithm, (half, half), mode="replicate"), 2 * half + 1, stride=1)
     return logarithm - envelope
 
 
-def _persistence(fine: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+def _neighbour_correlation(fine: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
     """(B, T, frames of a step, K) fine structure -> (B, T, F) correlation of neighbouring frames, in [-1, 1]."""
     before, after = fine[:, :, :-1], fine[:, :, 1:]
     product, *squares = ((pair.sum(2) @ filters) for pair in (before * after, before * before, after * after))

@@ -346,7 +346,7 @@ class MACBDFForClassification(MACBDFPreTrainedModel):
 
         Args:
             pixel_values: (B, T, 3, H, W) normalised face crops, one a step.
-            input_features: (B, L, F) log-mel, or what the audio tower eats: (B, samples) for one on waveforms.
+            input_features: (B, L, F) log-mel or another `representation`; (B, samples) for a tower on waveforms.
             video_mask, audio_mask: (B, T) bool.
             labels, video_labels, audio_labels: (B,) long, 0 real, 1 fake, -100 unknown.
             frame_labels, video_frame_labels, audio_frame_labels: (B, T) long, the same values.

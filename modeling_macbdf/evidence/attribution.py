@@ -27,7 +27,7 @@ def blurred_picture(pixel_values: torch.Tensor) -> torch.Tensor:
 
 
 def blurred_sound(input_features: torch.Tensor) -> torch.Tensor:
-    """(B, L, F) log-mel -> the same shape, box-blurred over time and frequency."""
+    """(B, L, F) features -> the same shape, box-blurred over time and frequency."""
     padding = tuple(side // 2 for side in _SOUND_BLUR)
     return F.avg_pool2d(input_features.unsqueeze(1), _SOUND_BLUR, 1, padding, count_include_pad=False).squeeze(1)
 

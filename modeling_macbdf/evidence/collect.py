@@ -52,7 +52,7 @@ class SoundEvidence:
 
     Attributes:
         start_s, end_s: where it lies, in seconds.
-        log_mel: (L, F) in units of the model.
+        spectrogram: (L, F) logarithm of the power, whatever the model's own representation is.
         heat: (L, F) in [0, 1]: what raised the answer; None where the model does not look at a spectrogram.
         answer: "audio" (the voice's own answer) or "joint", where the voice alone has no calibrated answer.
         top_hz: the upper end of the spectrogram.
@@ -60,7 +60,7 @@ class SoundEvidence:
 
     start_s: float
     end_s: float
-    log_mel: np.ndarray
+    spectrogram: np.ndarray
     heat: np.ndarray | None
     answer: str
     top_hz: float
@@ -201,15 +201,14 @@ def _sound(detector: Detector, voice: Voice, window: Window, score: WindowScore)
     answer = "audio" if "audio" in detector.calibration else "joint"
     inputs = detector.scorer.inputs([window], voice)
     features = inputs["input_features"]
-    if features.dim() == 3:
-        log_mel, heat = features[0], _sound_heat(detector.model, inputs, answer)
-    else:  # a tower on waveforms: the picture of the sound is ours, and nothing in it is marked
-        log_mel, heat = extractor.log_mel(features.cpu())[0], None
+    # Nothing is marked for a tower on waveforms.
+    heat = _sound_heat(detector.model, inputs, answer) if features.dim() == 3 else None
+    spectrogram = extractor.log_power(torch.from_numpy(cut[0]).unsqueeze(0))[0]
     frames = round((score.end_s - score.start_s) * extractor.sampling_rate / extractor.hop_length)
     return SoundEvidence(
         score.start_s,
         score.end_s,
-        log_mel[:frames].float().cpu().numpy(),
+        spectrogram[:frames].numpy(),
         None if heat is None else heat[:frames],
         answer,
         extractor.sampling_rate / 2,
@@ -217,7 +216,7 @@ def _sound(detector: Detector, voice: Voice, window: Window, score: WindowScore)
 
 
 def _sound_heat(model: Any, inputs: Mapping[str, torch.Tensor], answer: str) -> np.ndarray:
-    """(L, F) in [0, 1]: what in the log-mel raised the answer."""
+    """(L, F) in [0, 1]: what in the features raised the answer."""
     features = inputs["input_features"]
     logits = "audio_logits" if answer == "audio" else "logits"
     raised = integrated_gradients(model, inputs, "input_features", logits, blurred_sound(features))

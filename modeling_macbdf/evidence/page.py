@@ -19,7 +19,7 @@ from .pictures import PREVIEW_SIDE, Framer, data_uri, still
 from .style import PAGE, PARTS, VARIABLES
 
 METHOD = (
-    "The face crops (5 a second, one steady track per face) and the log-mel spectrogram of the voice are judged in "
+    "The face crops (5 a second, one steady track per face) and the spectrum of the voice are judged in "
     "overlapping windows by one network (method of arXiv 2505.12966, independent implementation). A file takes "
     "the mean of the most suspicious quarter of windows of its most suspicious face. Picture and voice have answers "
     "of their own."

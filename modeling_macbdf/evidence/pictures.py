@@ -58,8 +58,8 @@ def _small(crop: np.ndarray) -> np.ndarray:
 
 
 def spectrogram(sound: SoundEvidence, width: int = 640, height: int = 200) -> Image.Image:
-    """The log-mel of one window, low tones at the bottom, with its heat where there is one."""
-    level = sound.log_mel - sound.log_mel.min()
+    """The spectrogram of one window, low tones at the bottom, with its heat where there is one."""
+    level = sound.spectrogram - sound.spectrogram.min()
     grey = (255 * level / max(float(level.max()), 1e-9)).astype(np.uint8).T[::-1]
     picture = np.asarray(Image.fromarray(grey).resize((width, height)).convert("RGB"))
     if sound.heat is None:

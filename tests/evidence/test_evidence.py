@@ -67,8 +67,8 @@ def test_a_face_has_its_most_suspicious_window_with_heat(judged):
 def test_sound_is_shown_where_it_was_judged(judged):
     sound = judged[1].sound
     assert sound.answer == "audio"
-    assert sound.end_s - sound.start_s == pytest.approx(len(sound.log_mel) / 100)
-    assert sound.heat.shape == sound.log_mel.shape
+    assert sound.end_s - sound.start_s == pytest.approx(len(sound.spectrogram) / 100)
+    assert sound.heat.shape == sound.spectrogram.shape
 
 
 def test_steps_follow_the_clip(judged):
