@@ -10,9 +10,12 @@ from .media.container import DecodeLimits
 from .media.decode import Frame, iter_frames
 from .media.probe import MediaInfo, probe
 from .media.tracks import TrackedCrop
+from .read_ahead import read_ahead
 from .scoring import Voice
 from .verdicts import WindowScore
 from .windows import Window
+
+FRAMES_AHEAD = 4  # decoded and waiting: 25 MB of 1080p
 
 
 class Source(Protocol):
@@ -67,7 +70,8 @@ class FileSource:
 
     def frames(self, rate_hz: float, warnings: list[str]) -> Iterator[Frame]:
         """See `Source`."""
-        return iter_frames(self.path, rate_hz, limits=self.limits, warnings=warnings)
+        frames = iter_frames(self.path, rate_hz, limits=self.limits, warnings=warnings, only_shown=True)
+        return read_ahead(frames, FRAMES_AHEAD)
 
 
 class Watcher:

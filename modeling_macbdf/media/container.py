@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -189,14 +189,23 @@ def check_pixels(opened: OpenMedia, width: int, height: int) -> None:
 
 
 @overload
-def decoded_frames(opened: OpenMedia, stream: av.VideoStream) -> Iterator[av.VideoFrame]: ...
+def decoded_frames(
+    opened: OpenMedia, stream: av.VideoStream, prepare: Callable[[av.Packet], None] | None = None
+) -> Iterator[av.VideoFrame]: ...
 @overload
 def decoded_frames(opened: OpenMedia, stream: av.AudioStream) -> Iterator[av.AudioFrame]: ...
-def decoded_frames(opened: OpenMedia, stream: Any) -> Iterator[Any]:
-    """Yield every frame that the decoder gives, past damaged packets, and what it still holds at the end."""
+def decoded_frames(
+    opened: OpenMedia, stream: Any, prepare: Callable[[av.Packet], None] | None = None
+) -> Iterator[Any]:
+    """Yield every frame that the decoder gives, past damaged packets, and what it still holds at the end.
+
+    `prepare` sees each packet before the decoder does.
+    """
     damaged = 0
     for packet in _packets(opened, stream):
         opened.deadline.check()
+        if prepare is not None and packet is not None:
+            prepare(packet)
         try:
             frames = stream.decode(packet)
         except (av.error.InvalidDataError, av.error.EOFError):

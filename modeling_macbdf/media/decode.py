@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -36,6 +36,7 @@ __all__ = [
 
 _HALF = Fraction(1, 2)  # step: to its centre
 _FALLBACK_RATE = Fraction(25)  # Hz, for a stream that declares no rate and no frame durations
+_STEADY = 0.01  # how far mean and base rate of a stream may differ, relatively
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def iter_frames(
     limits: DecodeLimits | None = None,
     threads: int = 0,
     warnings: list[str] | None = None,
-) -> Iterator[Frame]:
+    only_shown: bool = False,
+) -> Generator[Frame, None, None]:
     """Yield the displayed frame at each step centre, as the file is decoded.
 
     No step is yielded before the video begins or after its last frame ends. Only yielded frames are converted to RGB.
@@ -82,6 +84,8 @@ def iter_frames(
         limits (`DecodeLimits`, *optional*): What the file may cost.
         threads (`int`, *optional*, defaults to 0): Decoder threads, 0 for one per core.
         warnings (`list[str]`, *optional*): Gets a sentence for each oddity, such as a file that ends early.
+        only_shown (`bool`, *optional*, defaults to False): Leave frames undecoded that no step shows and no other
+            frame needs: the same steps for less work.
 
     Raises:
         MediaError: `no_video`, `undecodable`, `too_short` (no step centre inside the video), or a limit.
@@ -96,7 +100,8 @@ def iter_frames(
         stream.codec_context.thread_count = threads
         steps = 0
         end = Fraction(0)
-        for timed in _on_display(opened, stream):
+        needed = _Needed(opened, stream, rate) if only_shown and rate is not None else None
+        for timed in _on_display(opened, stream, needed):
             end = timed.end
             for frame in _frames_of(timed, rate, steps):
                 steps += 1
@@ -132,6 +137,31 @@ def steps_on_display(start_s: Fraction, end_s: Fraction, rate_hz: Fraction) -> r
     return range(max(math.ceil(start_s * rate_hz - _HALF), 0), math.ceil(end_s * rate_hz - _HALF))
 
 
+class _Needed:
+    """Tells the decoder, packet by packet, whether a frame may be left out that no other one refers to.
+
+    It may where no step centre lies near its time on display. All frames are decoded where that time is not sure: the
+    rate varies, a packet declares no time or duration, or the video is about to end.
+    """
+
+    def __init__(self, opened: OpenMedia, stream: av.VideoStream, rate_hz: Fraction) -> None:
+        self._opened, self._context, self._rate_hz = opened, stream.codec_context, rate_hz
+        self._until = Fraction(0)  # s
+        mean, base, end, unit = stream.average_rate, stream.base_rate, stream.duration, stream.time_base
+        if mean and base and abs(mean / base - 1) < _STEADY and end is not None and unit is not None:
+            self._until = end * unit - 1
+
+    def __call__(self, packet: av.Packet) -> None:
+        """Sets the decoder for this packet."""
+        start = self._opened.relative(packet.pts, packet.time_base)
+        may_skip = start is not None and start < self._until and not self._is_shown(start, packet)
+        self._context.skip_frame = "NONREF" if may_skip else "DEFAULT"
+
+    def _is_shown(self, start: Fraction, packet: av.Packet) -> bool:
+        lasts = (packet.duration or 0) * packet.time_base
+        return not lasts or len(steps_on_display(start - lasts / 2, start + lasts * 3 / 2, self._rate_hz)) > 0
+
+
 def _to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
     rgb = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
     quarter_turns = round(frame.rotation / 90)  # counter-clockwise, as np.rot90 counts
@@ -141,13 +171,13 @@ def _to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
     return rgb
 
 
-def _on_display(opened: OpenMedia, stream: av.VideoStream) -> Iterator[_Timed]:
+def _on_display(opened: OpenMedia, stream: av.VideoStream, needed: _Needed | None) -> Iterator[_Timed]:
     """Yield each decoded frame with its span on display, one frame late: the next one ends it."""
     rate = stream.average_rate or stream.guessed_rate
     usual = 1 / rate if rate else 1 / _FALLBACK_RATE
     before: _Timed | None = None
     backwards = 0
-    for count, frame in enumerate(decoded_frames(opened, stream), start=1):
+    for count, frame in enumerate(decoded_frames(opened, stream, needed), start=1):
         _check_frame(opened, frame, count)
         start = opened.relative(frame.pts, frame.time_base)
         if start is None:

@@ -81,7 +81,7 @@ class Track:
 
     @property
     def last_step(self) -> int:
-        """The step of its last detection."""
+        """The last step whose place is known."""
         return self.first + self._dropped + len(self._rows) - 1
 
     @property
@@ -104,6 +104,12 @@ class Track:
             self._detected.append(False)
         self._rows.append(row)
         self._detected.append(True)
+
+    def hold(self, step: int) -> None:
+        """Let the face stay where it was last seen until `step`: nobody has looked since."""
+        while self.last_step < step:
+            self._rows.append(self._rows[-1])
+            self._detected.append(False)
 
     def ready(self) -> range:
         """Return the steps not yet given out whose smoothing windows are complete."""

@@ -110,7 +110,7 @@ class FaceTracker:
         if frame.step <= before:
             raise ValueError(f"step must rise, but {frame.step} came after {before}.")
         if self._begins_scene(frame) or frame.step > before + 1:
-            self._end_tracks(frame.step, max_age=0)
+            self._end_scene()
         ready = list(self._ready())
         self._frames.append(frame)
         if faces is not None:
@@ -124,8 +124,7 @@ class FaceTracker:
 
     def flush(self) -> list[TrackedCrop]:
         """End all tracks and return what is left."""
-        for track in self._tracks:
-            track.ended = True
+        self._end_scene()
         ready = list(self._ready())
         self._frames.clear()
         return ready
@@ -155,6 +154,13 @@ class FaceTracker:
                 track.add(step, row)
                 self._tracks.append(track)
                 self._next_id += 1
+
+    def _end_scene(self) -> None:
+        """End all tracks; those seen in the last detection last until the last frame."""
+        for track in self._tracks:
+            if not track.ended and track.last_step == self._last_detection and self._frames:
+                track.hold(self._frames[-1].step)
+            track.ended = True
 
     def _end_tracks(self, now: int, max_age: int) -> None:
         """End the tracks whose last detection is `max_age` steps old or older."""

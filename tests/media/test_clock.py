@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from modeling_macbdf.media import decode
 from modeling_macbdf.media.decode import iter_audio, iter_frames, probe, read_audio
 from modeling_macbdf.media.write import WriteOptions, write_clip
 
@@ -233,3 +234,36 @@ def test_frames_that_steps_share_cannot_be_changed_by_mistake(tmp_path):
 def test_a_rate_out_of_range_is_refused(rate):
     with pytest.raises(ValueError, match=r"rate_hz must be in \(0, 1000\]"):
         next(iter_frames("any.mp4", rate))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("late.mp4", {"video_offset_s": 0.5}),
+        ("matroska.mkv", {}),
+        ("broadcast.ts", {"video_codec": "mpeg2video", "audio_codec": "mp2"}),
+    ],
+)
+def test_leaving_frames_undecoded_that_no_step_shows_changes_no_step(tmp_path, name, options):
+    rate = 44_100 if options.get("audio_codec") == "mp2" else RATE
+    sound = click(4.0, rate=rate)
+    path = write_clip(tmp_path / name, moving_frames(100), FPS, sound, rate, options=WriteOptions(**options))
+    all_decoded, fewer_decoded = (list(iter_frames(path, 5.0, only_shown=only)) for only in (False, True))
+    assert len(all_decoded) >= 19
+    assert [(f.step, f.pts_s) for f in fewer_decoded] == [(f.step, f.pts_s) for f in all_decoded]
+    assert all(np.array_equal(f.rgb, g.rgb) for f, g in zip(fewer_decoded, all_decoded, strict=True))
+
+
+def test_frames_that_no_step_shows_are_left_undecoded(tmp_path, monkeypatch):
+    path = write_clip(tmp_path / "clip.mp4", moving_frames(100), FPS, click(4.0), RATE)
+    counted = []
+    monkeypatch.setattr(decode, "_check_frame", lambda opened, frame, count: counted.append(count))
+    list(iter_frames(path, 5.0, only_shown=True))
+    assert 20 <= len(counted) < 90
+
+
+def moving_frames(count: int):
+    """Every frame differs, so that a wrong one is seen."""
+    picture = np.random.default_rng(0).integers(20, 220, (96, 128, 3)).astype(np.uint8)
+    for index in range(count):
+        yield np.roll(picture, index, axis=1)
