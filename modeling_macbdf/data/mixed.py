@@ -8,6 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from .dataset import TrainingWindows, WindowItem
+from .dubbing import DubbedWindows
 
 
 class MixedWindows(Dataset[WindowItem]):
@@ -23,7 +24,9 @@ class MixedWindows(Dataset[WindowItem]):
         ValueError: no set, or as many shares as sets are not given, or one is not positive.
     """
 
-    def __init__(self, sets: Sequence[TrainingWindows], shares: Sequence[float], seed: int, windows: int) -> None:
+    def __init__(
+        self, sets: Sequence[TrainingWindows | DubbedWindows], shares: Sequence[float], seed: int, windows: int
+    ) -> None:
         if not sets or len(sets) != len(shares) or min(shares) <= 0:
             raise ValueError(f"shares must be one positive number for each of {len(sets)} sets, but got {shares}")
         self.sets, self.seed, self.windows = list(sets), seed, windows

@@ -26,6 +26,8 @@ class SetConfig:
         min_steps: shortest track; 1 lets photographs in.
         window_steps: of this set's windows; None = those of `DataConfig`.
         balance, streams: as in `DataConfig`.
+        voices: another cache, whose voices, real and recorded synthetic, are laid over this set's real pictures;
+            `leave_out` and `recorded_share` hold for it too. "" = each clip keeps its own sound.
     """
 
     cache: str
@@ -37,6 +39,7 @@ class SetConfig:
     window_steps: int | None = None
     balance: str = "source"
     streams: dict[str, float] = field(default_factory=dict)
+    voices: str = ""
 
     def __post_init__(self) -> None:
         if self.share <= 0:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..data.cache import CacheSettings
 from ..data.cache_reader import TrackCache
 from ..data.collate import WindowCollator
 from ..data.dataset import EvaluationWindows, TrainingOptions, TrainingWindows, WindowOptions
+from ..data.dubbing import DubbedWindows
 from ..data.mixed import MixedWindows
 from ..data.preprocess import preprocess
 from ..data.pseudofakes import Mix
@@ -65,7 +66,7 @@ def build_data(config: DataConfig, processor: Any, model_config: Any, seed: int)
     else:
         sets, caches = [SetConfig(str(folder), balance=config.balance)], [TrackCache(folder, train)]
     parts = [
-        _training(part, cache, config, model_config, seed + number)
+        _set(part, cache, config, model_config, seed + number)
         for number, (part, cache) in enumerate(zip(sets, caches, strict=True))
     ]
     shares = [part.share for part in sets]
@@ -107,6 +108,17 @@ def _check_left_out(sets: Sequence[SetConfig], config: DataConfig) -> None:
     unknown = wanted - {name for record in records for name in (record.generator, *record.identities)}
     if unknown:
         raise ValueError(f"data.sets: leave_out must name generators or identities, but no set has {sorted(unknown)}.")
+
+
+def _set(
+    part: SetConfig, cache: TrackCache, config: DataConfig, model_config: Any, seed: int
+) -> TrainingWindows | DubbedWindows:
+    """The training windows of one set, under other voices where it asks for them."""
+    windows = _training(part, cache, config, model_config, seed)
+    if not part.voices:
+        return windows
+    spoken = replace(part, cache=part.voices, split="", streams={"audio": 1.0})
+    return DubbedWindows(windows, _training(spoken, _cache_of(spoken, config), config, model_config, seed))
 
 
 def _training(part: SetConfig, cache: TrackCache, config: DataConfig, model_config: Any, seed: int) -> TrainingWindows:
