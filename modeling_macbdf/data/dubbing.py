@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from torch.utils.data import Dataset
 
-from .clips import Labelled
+from .clips import IGNORE, Labelled
 from .dataset import TrainingOptions, TrainingWindows, WindowItem
 
 
@@ -68,10 +68,17 @@ def dub(picture: Labelled, voice: Labelled) -> Labelled:
     return replace(
         picture,
         clip=clip,
-        label=max(picture.video_label, voice.audio_label),
+        label=int(_either(picture.video_label, voice.audio_label)),
         audio_label=voice.audio_label,
-        frame_labels=np.maximum(picture.video_frame_labels, voice.audio_frame_labels),
+        frame_labels=_either(picture.video_frame_labels, voice.audio_frame_labels),
         audio_frame_labels=voice.audio_frame_labels,
         sync_labels=np.ones_like(picture.sync_labels),
         kind=kind,
     )
+
+
+def _either(picture: np.ndarray | int, voice: np.ndarray | int) -> np.ndarray:
+    """1 where one of them is forged, `IGNORE` where that is not known, else 0."""
+    labels = np.stack([picture, voice])
+    unknown = np.where((labels == IGNORE).any(axis=0), IGNORE, 0)
+    return np.where((labels == 1).any(axis=0), 1, unknown)
