@@ -157,7 +157,7 @@ def sound(evidence: Evidence) -> str:
     answer = "the voice's own answer" if heard.answer == "audio" else "the answer of picture and voice together"
     marks = f"Yellow marks what raised {answer}." if heard.heat is not None else "This model's sound is not marked."
     where = f"{heard.start_s:.1f}-{heard.end_s:.1f} s"
-    place = f"{where}, 0-{heard.top_hz / 1000:.0f} kHz on the mel scale, low tones at the bottom"
+    place = f"{where}, 0-{heard.top_hz / 1000:.0f} kHz, low tones at the bottom"
     return _picture(data_uri(spectrogram(heard)), "spectrogram") + f'<p class="m-small">{place}. {marks}</p>'
 
 
