@@ -43,9 +43,9 @@ def decode_only(path: str) -> None:
 
 def one_window(detector: Detector) -> dict[str, torch.Tensor]:
     """A window with both streams."""
-    inputs = {
-        key: torch.from_numpy(value) for key, value in filler(detector.config, 1, detector.config.num_frames).items()
-    }
+    steps = detector.config.num_frames
+    inputs = {key: torch.from_numpy(value) for key, value in filler(detector.config, 1, steps, crops=steps).items()}
+    inputs["crop_index"] = torch.arange(steps).unsqueeze(0)
     for name in ("pixel_values", "input_features"):
         inputs[name] = torch.randn_like(inputs[name])
     for name in ("video_mask", "audio_mask"):

@@ -16,7 +16,7 @@ def add_detect_arguments(detect: argparse.ArgumentParser) -> None:
     detect.add_argument("--revision", help="of a Hub repository: branch, tag or commit")
     detect.add_argument("--trust-remote-code", action="store_true", help="run the model code of a Hub repository")
     detect.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    detect.add_argument("--batch-size", type=int, default=8, metavar="N", help="windows judged at once (default: 8)")
+    detect.add_argument("--batch-size", type=int, default=4, metavar="N", help="windows judged at once (default: 4)")
     detect.add_argument("--backend", choices=("torch", "onnx"), default="torch", help="onnx: see macbdf export")
     detect.add_argument("--profile", action="store_true", help="say where the time went, and the peak memory")
     detect.add_argument("--jsonl", type=Path, metavar="OUT", help="append a line a file as it comes; resumable")

@@ -118,6 +118,7 @@ class FrameEncoder(nn.Module):
     # further stages go through all at once, so that their large weights are unpacked once.
     cpu_frames = 16
     shallow_stages = 2
+    frame_wise = True  # a crop's tokens depend on no other crop
 
     def __init__(
         self, config: Any, stem: nn.Module, stages: Iterable[nn.Module], taps: dict[int, int], width: int

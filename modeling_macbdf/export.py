@@ -1,7 +1,8 @@
 """A trained model as one file for other runtimes: ONNX, in 32-bit floats or 8-bit integers, or torch.export's.
 
-The graph is `WindowAnswers`: inputs `pixel_values` (B, T, 3, S, S), `input_features` (B, L, F) float32, `video_mask`
-and `audio_mask` (B, T) bool; B and T are free. A missing stream goes in as any filler with a mask of False.
+The graph is `WindowAnswers`: inputs `pixel_values` (N, 3, S, S) float32, the N different crops of B windows of T
+steps, `crop_index` (B, T) int64, which of them each step shows, `input_features` (B, L, F) float32, `video_mask`
+and `audio_mask` (B, T) bool; N, B and T are free. A missing stream goes in as any filler with a mask of False.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from torch.export import Dim, ExportedProgram
 from .checkpoint import load_checkpoint
 from .inference import Detector, shipped_model
 from .media.outcomes import missing_extra
-from .onnx_model import ONNX_FILE, filler
+from .onnx_model import ONNX_FILE, completed, filler
 from .paths import expand_paths
 from .scoring import Voice, WindowAnswers
 from .sources import FileSource, Watcher
@@ -84,7 +85,7 @@ def export_model(name: str, out: Path, file_format: str, samples: Sequence[str] 
 
 
 def export_program(model: Any) -> ExportedProgram:
-    """The model's graph, with free batch and time.
+    """The model's graph, with free batch, time and crops.
 
     Raises:
         ValueError: for a model on towers other than the built-in ones.
@@ -94,11 +95,12 @@ def export_program(model: Any) -> ExportedProgram:
         if tower.model_type not in _BUILT_IN:
             raise ValueError(f"only the built-in towers can be exported, but the model has a {tower.model_type!r}")
     # Two clips: tracing would take a batch of one for fixed.
-    example = {key: torch.from_numpy(value) for key, value in filler(config, 2, config.num_frames).items()}
+    example = {key: torch.from_numpy(value) for key, value in filler(config, 2, config.num_frames, crops=3).items()}
     example["video_mask"], example["audio_mask"] = ~example["video_mask"], ~example["audio_mask"]
     batch, time = Dim("batch", max=MAX_STEPS), Dim("time", min=max(config.pooling_top_k, 2), max=MAX_STEPS)
     sound = {0: batch, 1: config.audio_config.mel_frames_per_step * time}
-    free = {key: {0: batch, 1: time} for key in example} | {"input_features": sound}
+    crops = {0: Dim("crops", max=MAX_STEPS)}
+    free = {key: {0: batch, 1: time} for key in example} | {"pixel_values": crops, "input_features": sound}
     answers, attention = WindowAnswers(model.eval().cpu().float()), config._attn_implementation
     config._attn_implementation = "eager"  # the fused one has another memory layout than its parts in ONNX
     try:
@@ -186,8 +188,8 @@ def batches(model: Any, processor: Any, samples: Sequence[str]) -> Iterator[dict
         kept = _Keeper()
         detector.judge(FileSource(path, detector.limits), kept)
         for window, voice in kept.windows:
-            inputs = {key: value.numpy() for key, value in detector.scorer.inputs([window], voice).items()}
+            inputs = detector.scorer.shared_inputs([window], voice)
             found += 1
-            yield filler(model.config, 1, next(iter(inputs.values())).shape[1]) | inputs
+            yield completed(model.config, {key: value.numpy() for key, value in inputs.items()})
     if not found:
         raise ValueError(f"samples must hold at least one window with a face, but {', '.join(samples)} hold none")

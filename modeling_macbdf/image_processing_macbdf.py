@@ -128,11 +128,11 @@ class MACBDFImageProcessor(BaseImageProcessor):
         if frames.shape[-2:] != (self.size["height"], self.size["width"]):
             frames = self._resized(frames)
         if self.do_rescale:
-            frames = frames * self.rescale_factor
+            frames *= self.rescale_factor
         if not self.do_normalize:
             return frames
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.image_mean, self.image_std))
-        return (frames - mean) / std
+        return frames.sub_(mean).div_(std)
 
     def _resized(self, frames: torch.Tensor) -> torch.Tensor:
         side = (self.size["height"], self.size["width"])

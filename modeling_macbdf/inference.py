@@ -20,7 +20,7 @@ from .media.probe import MediaInfo
 from .media.tracks import TrackOptions
 from .onnx_model import load_onnx
 from .picture import MIN_STEPS, PictureWindows, answer, hop_steps
-from .scoring import Voice, WindowAnswers, WindowScorer
+from .scoring import WINDOWS_AT_ONCE, Voice, WindowAnswers, WindowScorer
 from .sources import FileSource, Source, Watcher
 from .streaming import LiveJudge
 from .timing import Item, Stopwatch
@@ -71,7 +71,7 @@ class Detector:
         *,
         model_info: dict[str, Any] | None = None,
         device: str = "auto",
-        batch_size: int = 8,
+        batch_size: int = WINDOWS_AT_ONCE,
         max_duration_s: float = 3600.0,
         faces: FaceDetector | None = None,
         calibration: dict[str, Any] | None = None,

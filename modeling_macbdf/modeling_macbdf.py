@@ -188,6 +188,20 @@ class MACBDFModel(MACBDFPreTrainedModel):
             audio_mask = checked_mask("audio_mask", audio_mask, (input_features.shape[0], steps))
         return video, self.audio_encoder(input_features, audio_mask, steps)
 
+    def encode_shared(self, pixel_values: torch.Tensor, crop_index: torch.Tensor) -> Scales:
+        """The picture of windows that overlap: each crop passes the encoder once.
+
+        Args:
+            pixel_values: (N, 3, H, W) normalised crops.
+            crop_index: (B, T) long, the crop of each step; anything in [0, N) at masked steps.
+
+        Returns:
+            S tensors (B, T, D), as `encode` gives for `pixel_values[crop_index]`.
+        """
+        if not self.video_encoder.frame_wise:
+            return self.video_encoder(pixel_values[crop_index])
+        return [scale[0][crop_index] for scale in self.video_encoder(pixel_values.unsqueeze(0))]
+
     def fuse(
         self,
         video_scales: Scales | None,

@@ -32,6 +32,7 @@ class OnnxModel:
     def __init__(self, path: str | os.PathLike[str], config: Any, threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         self.config = config
         self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
@@ -40,16 +41,22 @@ class OnnxModel:
     def __call__(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """The answers by name; a missing stream goes in as masked filler, which never matters."""
         given = {name: value.numpy() for name, value in inputs.items()}
-        batch, steps = next(given[name] for name in ("video_mask", "audio_mask") if name in given).shape
-        answers = self._session.run(self._names, filler(self.config, batch, steps) | given)
+        answers = self._session.run(self._names, completed(self.config, given))
         return {name: torch.from_numpy(answer) for name, answer in zip(self._names, answers, strict=True)}
 
 
-def filler(config: Any, batch: int, steps: int) -> dict[str, np.ndarray]:
-    """Inputs of a batch that holds nothing: zeros, with every step masked."""
+def completed(config: Any, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The graph's inputs from those of a batch that may lack a stream."""
+    batch, steps = next(given[name] for name in ("video_mask", "audio_mask") if name in given).shape
+    return filler(config, batch, steps, crops=1) | given
+
+
+def filler(config: Any, batch: int, steps: int, crops: int) -> dict[str, np.ndarray]:
+    """Inputs of a batch that holds nothing: zeros, with every step masked, and so many crops that none shows."""
     side, sound = config.video_config.image_size, config.audio_config
     return {
-        "pixel_values": np.zeros((batch, steps, 3, side, side), np.float32),
+        "pixel_values": np.zeros((crops, 3, side, side), np.float32),
+        "crop_index": np.zeros((batch, steps), np.int64),
         "input_features": np.zeros((batch, steps * sound.mel_frames_per_step, sound.num_mel_bins), np.float32),
         "video_mask": np.zeros((batch, steps), bool),
         "audio_mask": np.zeros((batch, steps), bool),

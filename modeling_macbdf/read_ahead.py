@@ -1,6 +1,6 @@
 """The next items while the last one is being worked on: decoding goes on while faces are looked for."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 _LOOK_S = 0.1  # how often a full queue asks whether anybody still listens
 
 
-def read_ahead(items: Generator[Item, None, None], depth: int) -> Iterator[Item]:
+def read_ahead(items: Generator[Item, None, None], depth: int) -> Generator[Item, None, None]:
     """The same items in the same order, got in a thread of their own.
 
     The thread ends, and closes the generator, when the items or the consumer end. What the generator raises is raised

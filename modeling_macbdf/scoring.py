@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
@@ -13,6 +14,9 @@ from .media.audio import Audio
 from .timing import Stopwatch
 from .verdicts import WindowScore, calibrated
 from .windows import Window
+
+# The model works on one batch while the next one is being cut; larger ones leave more for the end of a short clip.
+WINDOWS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -81,17 +85,26 @@ class WindowAnswers(torch.nn.Module):
     def forward(
         self,
         pixel_values: torch.Tensor | None = None,
+        crop_index: torch.Tensor | None = None,
         input_features: torch.Tensor | None = None,
         video_mask: torch.Tensor | None = None,
         audio_mask: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Judges a batch of windows; arguments as of the model.
+        """Judges a batch of windows.
+
+        Args:
+            pixel_values: (N, 3, S, S), the different crops of all windows; or None.
+            crop_index: (B, T) long, which of them each step shows.
+            input_features, video_mask, audio_mask: as of the model.
 
         Returns:
             "logits", "video_logits", "audio_logits" (B,), "frame_logits" (B, T), "sync_logits" (B, T) where the model
             has that head, and "distances" (B, 2), the feature distances of picture and voice; NaN = no evidence.
         """
-        output = self.model(pixel_values, input_features, video_mask, audio_mask)
+        trunk, shown = self.model.macbdf, pixel_values is not None and crop_index is not None
+        video = trunk.encode_shared(pixel_values, crop_index) if shown else None
+        audio = trunk.encode(None, input_features, None, audio_mask)[1]
+        output = self.model.forward_from_scales(video, audio, video_mask, audio_mask)
         names = ("logits", "video_logits", "audio_logits", "frame_logits", "sync_logits")
         answers = {name: output[name] for name in names if output.get(name) is not None}
         present = (~output.video_logits.isnan(), ~output.audio_logits.isnan())
@@ -116,28 +129,46 @@ class WindowScorer:
     def score(self, windows: Iterable[Window], voice: Voice, watch: Stopwatch) -> Iterator[WindowScore]:
         """Scores windows as they come; one without a picture has no crops and is judged on the sound alone.
 
-        The model's own time is added to the stage "model" of the watch.
+        The model works in a thread of its own, on one batch while the windows of the next one are made. Its time is
+        added to the stage "model" of the watch.
         """
         remaining = iter(windows)
-        while batch := list(islice(remaining, self.batch_size)):
-            with watch.stage("model"):
-                scores = self._score_batch(batch, voice)
-            yield from scores
+        before: Future[list[WindowScore]] | None = None
+        with ThreadPoolExecutor(1) as worker:
+            while batch := list(islice(remaining, self.batch_size)):
+                coming = worker.submit(self._timed_batch, batch, voice, watch)
+                if before is not None:
+                    yield from before.result()
+                before = coming
+            if before is not None:
+                yield from before.result()
+
+    def _timed_batch(self, batch: Sequence[Window], voice: Voice, watch: Stopwatch) -> list[WindowScore]:
+        with watch.stage("model"):
+            return self._score_batch(batch, voice)
 
     def inputs(self, batch: Sequence[Window], voice: Voice) -> Any:
         """What the model is given for these windows, on its device: see `MACBDFProcessor`."""
-        sounds = [voice.cut(window.first_step, window.steps) for window in batch]
         return self.processor(
-            videos=[window.crops for window in batch],
-            audio=[None if sound is None else sound[0] for sound in sounds],
-            audio_mask=[None if sound is None else sound[1] for sound in sounds],
-            sampling_rate=None if voice.audio is None else voice.audio.sampling_rate,
-            return_tensors="pt",
+            videos=[window.crops for window in batch], **_sounds(batch, voice), return_tensors="pt"
         ).to(self.judge.device)
+
+    def shared_inputs(self, batch: Sequence[Window], voice: Voice) -> dict[str, torch.Tensor]:
+        """What the judge is given for these windows: `inputs`, but each different crop once, as in `WindowAnswers`."""
+        picture = self.processor.image_processor
+        steps = max(picture.num_frames, *(window.steps for window in batch))
+        crops, index, mask = different_crops(batch, steps)
+        sounds = _sounds(batch, voice)
+        heard = any(sound is not None for sound in sounds["audio"])
+        given = dict(self.processor(**sounds, num_frames=steps, return_tensors="pt")) if heard else {}
+        if crops:
+            pixels = picture([np.stack(crops)], num_frames=1, return_tensors="pt")["pixel_values"][0]
+            given |= {"pixel_values": pixels, "crop_index": index, "video_mask": mask}
+        return {name: value.to(self.judge.device) for name, value in given.items()}
 
     def _score_batch(self, batch: Sequence[Window], voice: Voice) -> list[WindowScore]:
         with torch.inference_mode():
-            answers = self.judge(**self.inputs(batch, voice))
+            answers = self.judge(**self.shared_inputs(batch, voice))
         table = {name: values.float().cpu().tolist() for name, values in answers.items()}
         clip = zip(batch, table["logits"], table["video_logits"], table["audio_logits"], strict=True)
         scores = [self._window_score(window, voice.rate_hz, *logits) for window, *logits in clip]
@@ -166,6 +197,34 @@ class WindowScorer:
 
     def _answer(self, kind: str, logit: float) -> float | None:
         return None if math.isnan(logit) or kind not in self.calibration else calibrated(logit, self.calibration[kind])
+
+
+def _sounds(batch: Sequence[Window], voice: Voice) -> dict[str, Any]:
+    """The processor's arguments for the sound of each window; None where there is none."""
+    cuts = [voice.cut(window.first_step, window.steps) or (None, None) for window in batch]
+    return {
+        "audio": [samples for samples, _ in cuts],
+        "audio_mask": [mask for _, mask in cuts],
+        "sampling_rate": None if voice.audio is None else voice.audio.sampling_rate,
+    }
+
+
+def different_crops(batch: Sequence[Window], steps: int) -> tuple[list[np.ndarray], torch.Tensor, torch.Tensor]:
+    """The crops of all windows without repetitions: windows overlap, and a still picture is one crop.
+
+    Returns:
+        N crops (S, S, 3), their number in each step of each window (B, steps) long, and which steps have one, bool.
+    """
+    places: dict[bytes, int] = {}
+    crops: list[np.ndarray] = []
+    index, mask = (torch.zeros(len(batch), steps, dtype=kind) for kind in (torch.long, torch.bool))
+    for row, window in enumerate(batch):
+        for step, crop in enumerate(() if window.crops is None else window.crops):
+            place = places.setdefault(crop.tobytes(), len(crops))
+            if place == len(crops):
+                crops.append(crop)
+            index[row, step], mask[row, step] = place, True
+    return crops, index, mask
 
 
 def _known(distances: Sequence[float]) -> dict[str, float]:

@@ -1,13 +1,14 @@
 """Where a clip comes from: a file, or anything that has frames and sound. The detector takes either."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
 from .media.audio import Audio, read_audio
 from .media.container import DecodeLimits
-from .media.decode import Frame, iter_frames
+from .media.decode import Frame, iter_shown, to_rgb
 from .media.probe import MediaInfo, probe
 from .media.tracks import TrackedCrop
 from .read_ahead import read_ahead
@@ -15,7 +16,9 @@ from .scoring import Voice
 from .verdicts import WindowScore
 from .windows import Window
 
-FRAMES_AHEAD = 4  # decoded and waiting: 25 MB of 1080p
+FRAMES_AHEAD = 4  # decoded and waiting: 12 MB of 1080p
+# More than cores: a decoder's threads wait for each other, and for the thread that takes their frames.
+DECODER_THREADS = max(4, os.cpu_count() or 1)
 
 
 class Source(Protocol):
@@ -70,8 +73,8 @@ class FileSource:
 
     def frames(self, rate_hz: float, warnings: list[str]) -> Iterator[Frame]:
         """See `Source`."""
-        frames = iter_frames(self.path, rate_hz, limits=self.limits, warnings=warnings, only_shown=True)
-        return read_ahead(frames, FRAMES_AHEAD)
+        pictures = iter_shown(self.path, rate_hz, self.limits, DECODER_THREADS, warnings, only_shown=True)
+        return to_rgb(read_ahead(pictures, FRAMES_AHEAD), self.path)
 
 
 class Watcher:

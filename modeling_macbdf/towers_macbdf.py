@@ -98,6 +98,8 @@ class TowerAdapter(nn.Module):
 class FrameTower(TowerAdapter):
     """Any image encoder, applied to each crop by itself."""
 
+    frame_wise = True
+
     def __init__(self, config: MACBDFConfig) -> None:
         super().__init__(config, config.video_config)
 
@@ -114,6 +116,8 @@ class FrameTower(TowerAdapter):
 
 class VideoTower(TowerAdapter):
     """A video encoder; a clip of another length is read at evenly spaced steps."""
+
+    frame_wise = False
 
     def __init__(self, config: MACBDFConfig) -> None:
         super().__init__(config, config.video_config)

@@ -57,7 +57,11 @@ def onnx_file(program, tmp_path_factory):
 
 def windows(model, batch: int, steps: int) -> dict[str, torch.Tensor]:
     """Random windows, of which the first lacks the picture and the last a part of the sound."""
-    inputs = {name: torch.from_numpy(value) for name, value in filler(model.config, batch, steps).items()}
+    inputs = {
+        name: torch.from_numpy(value)
+        for name, value in filler(model.config, batch, steps, crops=batch * steps).items()
+    }
+    inputs["crop_index"] = torch.arange(batch * steps).reshape(batch, steps)
     torch.manual_seed(batch)
     for name in ("pixel_values", "input_features"):
         inputs[name] = torch.randn_like(inputs[name])

@@ -68,7 +68,7 @@ def test_a_stream_is_judged_one_file_at_a_time(pipe, tmp_path, wrap):
 @pytest.mark.parametrize(("given", "largest"), [(1, 1), (2, 2), (None, 3)])
 def test_the_model_sees_at_most_batch_size_windows(pipe, talking_clip, given, largest):
     sizes = []
-    hook = pipe.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    hook = pipe.model.joint_head.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     pipe([talking_clip], batch_size=given)
     hook.remove()
     assert sum(sizes) == 3  # windows of a clip of 6 s

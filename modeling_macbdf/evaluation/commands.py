@@ -65,7 +65,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", help="of a Hub repository")
     parser.add_argument("--trust-remote-code", action="store_true", help="run the model code of a Hub repository")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N")
+    parser.add_argument("--batch-size", type=int, default=4, metavar="N")
 
 
 def add_left_out_argument(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -56,6 +57,16 @@ class Frame:
     pts_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A `Frame` whose picture is still as the decoder gave it."""
+
+    step: int
+    time_s: float
+    picture: av.VideoFrame
+    pts_s: float
+
+
 @dataclass(slots=True)
 class _Timed:
     """A decoded frame that is not yet converted, and from when to when it is displayed (seconds)."""
@@ -91,6 +102,18 @@ def iter_frames(
         MediaError: `no_video`, `undecodable`, `too_short` (no step centre inside the video), or a limit.
         ValueError: When `rate_hz` is not positive.
     """
+    return to_rgb(iter_shown(path, rate_hz, limits, threads, warnings, only_shown), path)
+
+
+def iter_shown(
+    path: str | os.PathLike[str],
+    rate_hz: float | None,
+    limits: DecodeLimits | None = None,
+    threads: int = 0,
+    warnings: list[str] | None = None,
+    only_shown: bool = False,
+) -> Generator[Shown, None, None]:
+    """Yield what `iter_frames` does before the conversion to RGB, which `to_rgb` may then do in another thread."""
     if rate_hz is not None and not 0 < rate_hz <= 1000:
         raise ValueError(f"rate_hz must be in (0, 1000] or None, but got {rate_hz}.")
     rate = None if rate_hz is None else Fraction(rate_hz).limit_denominator(100_000)
@@ -103,11 +126,21 @@ def iter_frames(
         needed = _Needed(opened, stream, rate) if only_shown and rate is not None else None
         for timed in _on_display(opened, stream, needed):
             end = timed.end
-            for frame in _frames_of(timed, rate, steps):
+            for shown in _shown(timed, rate, steps):
                 steps += 1
                 with opened.deadline.paused():
-                    yield frame
+                    yield shown
         _check_end(opened, stream, steps, end)
+
+
+def to_rgb(pictures: Generator[Shown, None, None], path: str | os.PathLike[str]) -> Generator[Frame, None, None]:
+    """Convert pictures to RGB, one that is on display for many steps only once; `path` is for the errors."""
+    picture, rgb = None, np.zeros((0, 0, 3), np.uint8)
+    with closing(pictures), ffmpeg_errors(path, "converting the video", opened=True):
+        for shown in pictures:
+            if shown.picture is not picture:
+                picture, rgb = shown.picture, _to_rgb(shown.picture)
+            yield Frame(shown.step, shown.time_s, rgb, shown.pts_s)
 
 
 def _video(opened: OpenMedia) -> av.VideoStream:
@@ -119,17 +152,14 @@ def _video(opened: OpenMedia) -> av.VideoStream:
     raise MediaError(Status.no_video, reason, opened.path)
 
 
-def _frames_of(timed: _Timed, rate: Fraction | None, index: int) -> Iterator[Frame]:
+def _shown(timed: _Timed, rate: Fraction | None, index: int) -> Iterator[Shown]:
     """Yield the steps during which one decoded frame is displayed."""
+    start_s = float(timed.start)
     if rate is None:
-        yield Frame(index, float(timed.start), _to_rgb(timed.frame), float(timed.start))
+        yield Shown(index, start_s, timed.frame, start_s)
         return
-    steps = steps_on_display(timed.start, timed.end, rate)
-    if not steps:
-        return
-    rgb = _to_rgb(timed.frame)
-    for step in steps:
-        yield Frame(step, float((step + _HALF) / rate), rgb, float(timed.start))
+    for step in steps_on_display(timed.start, timed.end, rate):
+        yield Shown(step, float((step + _HALF) / rate), timed.frame, start_s)
 
 
 def steps_on_display(start_s: Fraction, end_s: Fraction, rate_hz: Fraction) -> range:
