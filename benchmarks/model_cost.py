@@ -1,6 +1,9 @@
 """What one clip of 3.2 s costs: parameters, GFLOP and CPU seconds of every size, on one thread.
 
-    python benchmarks/model_cost.py --json OUT [--sizes tiny small base] [--repeats 7]
+    python benchmarks/model_cost.py --json OUT [--sizes tiny small base] [--peers] [--repeats 7]
+
+With `--peers`, beside the towers of published detectors at batch 1, in the same run (BA-TFD+ needs torchvision, and
+takes half a minute a time: its own two repeats).
 
 CPU seconds are the process's own (waiting for other processes is not counted), evaluation mode, float32, from the
 processor's tensors to the answer; medians over repeats in which the sizes take turns, so that a busy spell of the
@@ -21,18 +24,12 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from peers import PEERS
+
 from modeling_macbdf import MACBDFConfig, MACBDFForClassification  # noqa: E402
 
 SIZES = ("tiny", "small", "base")
 BATCHES = (1, 8)
-# Of about 3 s of video, random weights, one core: parameters (millions), GFLOP, CPU seconds.
-PEERS = {
-    "AVT2-DWF towers, 1 s window, x3": (256, 38, 0.66),
-    "BA-TFD+ at its published padding": (153, 784, 23.8),
-    "VideoMAE-B + wav2vec2-B": (180, 403, 6.8),
-    "AST-B": (86, 64, 0.9),
-    "a compact two-tower": (9.8, 10.3, 0.25),
-}
 
 
 def load(size: str) -> MACBDFForClassification:
@@ -83,8 +80,36 @@ def measure(sizes: list[str], repeats: int) -> dict[str, dict[str, Any]]:
     return results
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """The figures beside those of the peers."""
+def measure_peers(beside: MACBDFForClassification, repeats: int) -> dict[str, dict[str, Any]]:
+    """CPU seconds of each peer, taking turns with one of ours: "ratio" is the median of the runs' quotients."""
+    own = inputs(beside.config, 1)
+    results: dict[str, dict[str, Any]] = {}
+    for name, build in PEERS.items():
+        try:
+            model, given = build()
+        except ImportError as error:
+            print(f"{name} is left out: {error}")
+            continue
+        model.eval()
+        with torch.inference_mode():
+            begin = time.process_time()
+            model(*given)  # warms up
+            turns = repeats if time.process_time() - begin < 10 else 2
+            runs = []
+            for _ in range(turns):
+                begin = time.process_time()
+                model(*given)
+                runs.append((time.process_time() - begin, cpu_seconds(beside, own)))
+        results[name] = {
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "cpu_s_per_clip_b1": round(statistics.median(seconds for seconds, _ in runs), 4),
+            "ratio": round(statistics.median(seconds / ours for seconds, ours in runs), 2),
+        }
+    return results
+
+
+def table(results: dict[str, dict[str, Any]], peers: dict[str, dict[str, Any]]) -> str:
+    """The figures, those of the peers last."""
     row = "{:34} {:>12} {:>8} {:>12} {:>12}"
     lines = [row.format("model", "parameters/M", "GFLOP", "CPU-s, b=1", "CPU-s, b=8")]
     for size, found in results.items():
@@ -92,7 +117,9 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         lines.append(
             row.format(f"macb-df-{size}", f"{found['parameters'] / 1e6:.1f}", f"{found['gflop']:.1f}", *costs)
         )
-    lines += [row.format(name, *figures, "") for name, figures in PEERS.items()]
+    for name, found in peers.items():
+        costs = [f"{found['cpu_s_per_clip_b1']:.3f}", f"{found['ratio']:.1f} x small"]
+        lines.append(row.format(name, f"{found['parameters'] / 1e6:.1f}", "", *costs))
     return "\n".join(lines)
 
 
@@ -101,13 +128,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="file for the figures")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--peers", action="store_true", help="measure the published towers as well")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     results = measure(options.sizes, options.repeats)
+    peers = measure_peers(load("small"), options.repeats) if options.peers else {}
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(results, indent=2) + "\n")
-    print(table(results))
+    options.json.write_text(json.dumps({**results, **peers}, indent=2) + "\n")
+    print(table(results, peers))
 
 
 if __name__ == "__main__":

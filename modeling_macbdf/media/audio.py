@@ -17,6 +17,7 @@ SILENCE_PEAK = (
     0.0005  # below this amplitude a track counts as silent (it is the trimming level of published benchmarks)
 )
 _JUMP = Fraction(15, 1000)  # seconds: a step in the time stamps above this is a gap; below, it is rounding
+_SAMPLE_BYTES = 4  # float32
 _RATES = range(1000, 768_001)  # Hz
 
 
@@ -57,7 +58,8 @@ class Audio:
     @property
     def peak(self) -> float:
         """Largest absolute amplitude."""
-        return float(np.abs(self.samples).max(initial=0.0))
+        # No array of magnitudes: of an hour it would be as large as the sound itself.
+        return float(max(self.samples.max(initial=0.0), -self.samples.min(initial=0.0)))
 
     @property
     def is_silent(self) -> bool:
@@ -92,18 +94,18 @@ def read_audio(
         ValueError: When `sampling_rate` is not in 1,000 to 768,000 Hz.
     """
     warnings: list[str] = []
-    chunks = list(iter_audio(path, sampling_rate, limits=limits, warnings=warnings))
-    if not chunks:
-        return None
-    samples = np.zeros(chunks[-1].start + len(chunks[-1].samples), dtype=np.float32)
+    heard = bytearray()  # grows in place: a list of chunks would hold an hour of sound twice
     spans: list[list[int]] = []
-    for chunk in chunks:
+    for chunk in iter_audio(path, sampling_rate, limits=limits, warnings=warnings):
         end = chunk.start + len(chunk.samples)
-        samples[chunk.start : end] = chunk.samples
+        heard += bytes(_SAMPLE_BYTES * chunk.start - len(heard)) + chunk.samples.tobytes()
         if spans and spans[-1][1] == chunk.start:
             spans[-1][1] = end
         else:
             spans.append([chunk.start, end])
+    if not spans:
+        return None
+    samples = np.frombuffer(heard, dtype=np.float32)
     return Audio(samples, sampling_rate, np.asarray(spans, dtype=np.int64).reshape(-1, 2), tuple(warnings))
 
 
