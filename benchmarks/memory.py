@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
                 outcomes[status] = outcomes.get(status, 0) + 1
 
         for name, paths in (("one file", [options.file]), (f"{options.minutes:g} min", [long]), ("files", links)):
-            results[name] = watched(lambda paths=paths: judge(paths), base_mib)
+            results[name] = watched(partial(judge, paths), base_mib)
             print(f"{name:10} {results[name]} {outcomes}")
     results["imports"] = {"mib": round(base_mib)}
     options.json.write_text(json.dumps(results, indent=2) + "\n")

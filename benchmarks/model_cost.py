@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from peers import PEERS
+from peers import PEERS  # noqa: E402
 
 from modeling_macbdf import MACBDFConfig, MACBDFForClassification  # noqa: E402
 

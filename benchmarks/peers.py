@@ -48,8 +48,8 @@ class TokenTower(nn.Module):
 def avt2_dwf() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     """AVT2-DWF's two towers on the windows of 1 s that a clip of 3.2 s holds."""
     frame, sound = 224 * 224 * 3, 30 * 30
-    towers = (TokenTower(values, 1024, 6, 16, 2048) for values in (frame, sound))
-    return Towers(*towers, times=int(SECONDS)), (torch.randn(1, 30, frame), torch.randn(1, 1, sound))
+    picture, hearing = (TokenTower(values, 1024, 6, 16, 2048) for values in (frame, sound))
+    return Towers(picture, hearing, times=int(SECONDS)), (torch.randn(1, 30, frame), torch.randn(1, 1, sound))
 
 
 def ba_tfd_plus() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
