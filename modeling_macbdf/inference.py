@@ -4,6 +4,7 @@ Picture and model work window by window, so that memory does not grow with the l
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from .verdicts import FileResult
 from .windows import Window, sound_windows
 
 _BACKENDS = {"torch": load_checkpoint, "onnx": load_onnx}
+_REPOSITORY = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _SHIPPED = ("macb-df-small", "macb-df-tiny")  # the first one that has weights is the default
 
 
@@ -118,12 +120,14 @@ class Detector:
 
         Raises:
             UntrainedModelError: if the checkpoint lacks weights or a calibration.
-            ValueError: if there is no such backend.
+            ValueError: if there is no such backend, or `model` is neither a folder nor could name a repository.
             OSError: if there is no such model.
         """
         if backend not in _BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(_BACKENDS)}, but got {backend!r}")
         name = os.fspath(model or shipped_model())
+        if not (Path(name).is_dir() or _REPOSITORY.fullmatch(name)):
+            raise ValueError(f"model must be a folder or a Hub repository 'org/name', but there is no folder {name!r}")
         source = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
         loaded, processor = _BACKENDS[backend](name, **source)
         commit = getattr(loaded.config, "_commit_hash", None)

@@ -47,7 +47,10 @@ class Stopwatch:
 
 
 def profile_text(seconds: Mapping[str, float]) -> str:
-    """One line: each stage's seconds and share, what no stage counts, and the process's peak memory so far."""
+    """One line: each stage's seconds and share, what no stage counts, and the process's peak memory so far.
+
+    The model works beside the other stages, so that the shares of a long clip may add up to more than the whole.
+    """
     total = max(seconds["total"], 1e-9)
     stages = {name: value for name, value in seconds.items() if name != "total"}
     stages["other"] = max(total - sum(stages.values()), 0.0)

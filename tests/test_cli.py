@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 
@@ -27,8 +28,13 @@ def test_detect_reports_every_file_and_exits_1_when_some_were_not_scored(talking
     assert "3 files: 1 scored" in capsys.readouterr().out
 
 
-def test_detect_exits_0_when_all_are_scored(talking_clip, tiny_folder):
-    assert run("detect", talking_clip, "--model", tiny_folder, "--device", "cpu") == 0
+def test_detect_exits_0_when_all_are_scored_and_profile_tells_where_the_time_went(talking_clip, tiny_folder, capsys):
+    assert run("detect", talking_clip, "--model", tiny_folder, "--device", "cpu", "--profile") == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("  time: "))
+    seconds = dict(re.findall(r"(decode|faces|model|other) (\d+\.\d+) s", line))
+    assert set(seconds) == {"decode", "faces", "model", "other"}
+    assert float(seconds["model"]) > 0
+    assert float(re.search(r"peak memory (\d+) MiB", line)[1]) > 100
 
 
 @pytest.mark.parametrize(

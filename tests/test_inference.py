@@ -46,6 +46,12 @@ def test_a_picture_far_from_the_prototypes_is_inconclusive_with_its_reason(talki
     assert any("picture is unlike" in note for note in far.warnings)
 
 
+@pytest.mark.parametrize("name", ["./no/such/folder", "/no/such", "no/such/folder", "no/such/"])
+def test_a_path_without_a_folder_is_not_looked_up_on_the_hub(name):
+    with pytest.raises(ValueError, match=f"there is no folder '{name}'"):
+        Detector.from_pretrained(name)
+
+
 def test_timeline_covers_the_clip_in_order(detector, talking_clip):
     segments = detector.detect(talking_clip).timeline
     assert segments[0].start_s == 0.0
