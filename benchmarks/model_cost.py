@@ -2,8 +2,7 @@
 
     python benchmarks/model_cost.py --json OUT [--sizes tiny small base] [--peers] [--repeats 7]
 
-With `--peers`, beside the towers of published detectors at batch 1, in the same run (BA-TFD+ needs torchvision, and
-takes half a minute a time: its own two repeats).
+With `--peers`, beside the towers of published detectors at batch 1, in the same run (BA-TFD+ needs torchvision).
 
 CPU seconds are the process's own (waiting for other processes is not counted), evaluation mode, float32, from the
 processor's tensors to the answer; medians over repeats in which the sizes take turns, so that a busy spell of the
@@ -92,11 +91,9 @@ def measure_peers(beside: MACBDFForClassification, repeats: int) -> dict[str, di
             continue
         model.eval()
         with torch.inference_mode():
-            begin = time.process_time()
             model(*given)  # warms up
-            turns = repeats if time.process_time() - begin < 10 else 2
             runs = []
-            for _ in range(turns):
+            for _ in range(repeats):
                 begin = time.process_time()
                 model(*given)
                 runs.append((time.process_time() - begin, cpu_seconds(beside, own)))

@@ -66,7 +66,7 @@ def ba_tfd_plus() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
             MSBlockConfig(
                 num_heads=2**stage,
                 input_channels=widths[stages[max(index - 1, 0)]],
-                output_channels=widths[stage],
+                output_channels=256 if index == len(stages) - 1 else widths[stage],
                 kernel_q=[3, 3, 3],
                 kernel_kv=[3, 3, 3],
                 stride_q=[1, shrink, shrink],

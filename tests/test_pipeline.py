@@ -1,5 +1,6 @@
 """`pipeline("audio-visual-deepfake-detection")`: the verdicts of the detector, on whatever holds a file."""
 
+import argparse
 import dataclasses
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, pipeline
 
-import modeling_macbdf  # noqa: F401  registers the pipeline
+import modeling_macbdf  # registers the pipeline
+from modeling_macbdf.detect_options import add_detect_arguments
+from modeling_macbdf.evaluation.commands import add_model_arguments
 from modeling_macbdf.hub.folder import stage_model
+from modeling_macbdf.scoring import WINDOWS_AT_ONCE
 from modeling_macbdf.verdicts import FileResult
 
 TASK = "audio-visual-deepfake-detection"
@@ -73,6 +77,15 @@ def test_the_model_sees_at_most_batch_size_windows(pipe, talking_clip, given, la
     hook.remove()
     assert sum(sizes) == 3  # windows of a clip of 6 s
     assert max(sizes) == largest
+
+
+def test_detector_command_line_and_pipeline_hold_the_same_default():
+    parser = argparse.ArgumentParser()
+    add_detect_arguments(parser)
+    scoring = argparse.ArgumentParser()
+    add_model_arguments(scoring)
+    commands = {parser.parse_args(["clip.mp4"]).batch_size, scoring.parse_args(["--model", "m"]).batch_size}
+    assert commands == {WINDOWS_AT_ONCE} == {modeling_macbdf.pipeline.WINDOWS_AT_ONCE}
 
 
 def test_the_batch_size_of_the_constructor_holds(tiny_folder, talking_clip, monkeypatch):

@@ -6,6 +6,7 @@ import torch
 
 from modeling_macbdf.media.audio import Audio
 from modeling_macbdf.scoring import Voice, WindowAnswers, different_crops
+from modeling_macbdf.timing import Stopwatch
 from modeling_macbdf.windows import Window
 
 SIDE = 160
@@ -55,8 +56,6 @@ def test_windows_are_cut_while_the_model_works(detector, monkeypatch):
         for number, window in enumerate(overlapping()):
             events.append(f"cut {number}")
             yield window
-
-    from modeling_macbdf.timing import Stopwatch
 
     scores = detector.scorer.score(windows(), Voice(None, 5.0), Stopwatch("model"))
     first = next(scores)

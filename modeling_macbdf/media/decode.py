@@ -139,7 +139,7 @@ def to_rgb(pictures: Generator[Shown, None, None], path: str | os.PathLike[str])
     with closing(pictures), ffmpeg_errors(path, "converting the video", opened=True):
         for shown in pictures:
             if shown.picture is not picture:
-                picture, rgb = shown.picture, _to_rgb(shown.picture)
+                picture, rgb = shown.picture, _upright(shown.picture)
             yield Frame(shown.step, shown.time_s, rgb, shown.pts_s)
 
 
@@ -192,7 +192,7 @@ class _Needed:
         return not lasts or len(steps_on_display(start - lasts / 2, start + lasts * 3 / 2, self._rate_hz)) > 0
 
 
-def _to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
+def _upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
     rgb = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
     quarter_turns = round(frame.rotation / 90)  # counter-clockwise, as np.rot90 counts
     if quarter_turns % 4:
