@@ -17,7 +17,10 @@ def add_detect_arguments(detect: argparse.ArgumentParser) -> None:
     detect.add_argument("--trust-remote-code", action="store_true", help="run the model code of a Hub repository")
     detect.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     detect.add_argument("--batch-size", type=int, default=4, metavar="N", help="windows judged at once (default: 4)")
-    detect.add_argument("--backend", choices=("torch", "onnx"), default="torch", help="onnx: see macbdf export")
+    detect.add_argument(
+        "--backend", choices=("auto", "torch", "onnx"), default="auto",
+        help="auto: the graph of `macbdf export` where the model's folder holds one and the device is the CPU",
+    )  # fmt: skip
     detect.add_argument("--profile", action="store_true", help="say where the time went, and the peak memory")
     detect.add_argument("--jsonl", type=Path, metavar="OUT", help="append a line a file as it comes; resumable")
     detect.add_argument("--processes", type=int, default=1, metavar="N", help="with --jsonl (default: 1)")
@@ -28,7 +31,8 @@ def add_detect_arguments(detect: argparse.ArgumentParser) -> None:
 def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Arguments of `isolation.open_judge`."""
     names = ("isolate", "model", "revision", "trust_remote_code", "device", "batch_size", "backend")
-    return {name: getattr(arguments, name) for name in names} | {"max_duration_s": 60.0 * arguments.max_minutes}
+    options = {name: getattr(arguments, name) for name in names} | {"max_duration_s": 60.0 * arguments.max_minutes}
+    return options | {"backend": "torch"} if arguments.html else options  # its heat maps need gradients
 
 
 def check_outputs(arguments: argparse.Namespace) -> None:
@@ -45,7 +49,7 @@ def check_outputs(arguments: argparse.Namespace) -> None:
         raise ValueError("--jsonl replaces --json, --csv and --html: give one or the others")
     if arguments.isolate and (arguments.html or arguments.profile):
         raise ValueError("--html and --profile look into the judging process: give them or --isolate")
-    if arguments.html and arguments.backend != "torch":
+    if arguments.html and arguments.backend == "onnx":
         raise ValueError("--html needs gradients, which only --backend torch has")
     if arguments.processes != 1 and not arguments.jsonl:
         raise ValueError("--processes needs --jsonl OUT, where the outcomes are written as they come")

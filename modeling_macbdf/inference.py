@@ -19,7 +19,7 @@ from .media.faces import CenterFaceDetector, FaceDetector
 from .media.outcomes import MediaError, Status
 from .media.probe import MediaInfo
 from .media.tracks import TrackOptions
-from .onnx_model import load_onnx
+from .onnx_model import ONNX_FILE, load_onnx
 from .picture import MIN_STEPS, PictureWindows, answer, hop_steps
 from .scoring import WINDOWS_AT_ONCE, Voice, WindowAnswers, WindowScorer
 from .sources import FileSource, Source, Watcher
@@ -29,6 +29,7 @@ from .verdicts import FileResult
 from .windows import Window, sound_windows
 
 _BACKENDS = {"torch": load_checkpoint, "onnx": load_onnx}
+BACKENDS = ("auto", *_BACKENDS)
 _REPOSITORY = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _SHIPPED = ("macb-df-small", "macb-df-tiny")  # the first one that has weights is the default
 
@@ -106,7 +107,7 @@ class Detector:
         *,
         revision: str | None = None,
         trust_remote_code: bool = False,
-        backend: str = "torch",
+        backend: str = "auto",
         **options: Any,
     ) -> "Detector":
         """Loads a model from a folder or a Hub repository; without a name, the weights that the project ships.
@@ -115,7 +116,8 @@ class Detector:
             model: folder or "org/name". A name that is no folder is looked up on the Hub.
             revision: branch, tag or commit of the repository.
             trust_remote_code: run the repository's own model code instead of this package's.
-            backend: "torch", or "onnx" for a `model.onnx` (`macbdf export`) run by onnxruntime on the CPU.
+            backend: "torch", or "onnx" for a `model.onnx` (`macbdf export`) run by onnxruntime on the CPU; "auto"
+                takes the faster one of those that a folder holds, and "torch" for a Hub repository.
             options: as in the constructor.
 
         Raises:
@@ -123,12 +125,14 @@ class Detector:
             ValueError: if there is no such backend, or `model` is neither a folder nor could name a repository.
             OSError: if there is no such model.
         """
-        if backend not in _BACKENDS:
-            raise ValueError(f"backend must be one of {', '.join(_BACKENDS)}, but got {backend!r}")
+        if backend not in BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, but got {backend!r}")
         name = os.fspath(model or shipped_model())
         if not (Path(name).is_dir() or _REPOSITORY.fullmatch(name)):
             raise ValueError(f"model must be a folder or a Hub repository 'org/name', but there is no folder {name!r}")
         source = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+        if backend == "auto":
+            backend = _fastest_backend(Path(name), options.get("device", "auto"))
         loaded, processor = _BACKENDS[backend](name, **source)
         commit = getattr(loaded.config, "_commit_hash", None)
         model_info = {"id": Path(name).resolve().name if Path(name).is_dir() else name, "revision": commit or revision}
@@ -236,6 +240,14 @@ def _scored_as(info: MediaInfo, voice: Voice) -> tuple[Status, str]:
     if voice.audio is None:
         return Status.no_audio, f"{voice.reason}: judged on the picture alone"
     return Status.scored, ""
+
+
+def _fastest_backend(folder: Path, device: str) -> str:
+    """ONNX where the folder holds a graph and the model would work on the CPU, or where it holds nothing else."""
+    if not (folder / ONNX_FILE).is_file():
+        return "torch"
+    on_cpu = (_best_device() if device == "auto" else device) == "cpu"
+    return "onnx" if on_cpu or not (folder / "model.safetensors").is_file() else "torch"
 
 
 def _best_device() -> str:

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoProcessor
 
 from modeling_macbdf.export import batches, export_model, export_program, quantize, write_onnx
+from modeling_macbdf.inference import _fastest_backend
 from modeling_macbdf.onnx_model import ONNX_FILE, OnnxModel, filler
 from modeling_macbdf.scoring import WindowAnswers
 
@@ -92,6 +93,15 @@ def test_onnx_answers_the_same_for_any_batch_and_length(small_model, onnx_file):
     assert_same(small_model, exported, windows(small_model, 3, 21))
     sound = {name: inputs[name] for name in ("input_features", "audio_mask")}
     assert_same(small_model, exported, sound)  # a stream may be left out
+
+
+def test_the_graph_is_taken_where_it_is_the_faster_one(onnx_file, tiny_folder, tmp_path):
+    """On the CPU, or where a folder holds nothing else; a folder of weights alone is PyTorch's."""
+    assert [_fastest_backend(tiny_folder, device) for device in ("auto", "cpu", "cuda")] == ["torch"] * 3
+    (tmp_path / ONNX_FILE).write_bytes(onnx_file.read_bytes())
+    assert [_fastest_backend(tmp_path, device) for device in ("cpu", "cuda")] == ["onnx", "onnx"]
+    (tmp_path / "model.safetensors").touch()
+    assert [_fastest_backend(tmp_path, device) for device in ("cpu", "cuda")] == ["onnx", "torch"]
 
 
 def test_eight_bits_stay_near_on_the_clip_whose_ranges_they_have(small_model, onnx_file, talking_clip, tmp_path):

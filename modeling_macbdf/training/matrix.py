@@ -8,6 +8,7 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -136,18 +137,22 @@ def run_matrix(
         the shown one, its "delta" over the baseline with "delta_interval" (paired: the same people in both), and
         "coverage".
     """
+    planned = {cell: run_config(config, *cell) for cell in product(config.models, config.train, config.seeds)}
+    for (model, trained_on, _), run in planned.items():
+        if not run.calibrate:
+            raise ValueError(
+                f"calibrate must be true, since cells are judged by calibrated detectors, but {model!r} trained on "
+                f"{trained_on!r} has false"
+            )
     sets = {name: records_for(config, name) for name in config.test}
     processes = Processes.current()
     rows: dict[tuple[str, str, str], list[list[Row]]] = {}
-    for model in config.models:
-        for trained_on in config.train:
-            for seed in config.seeds:
-                say(f"{model}, trained on {trained_on}, seed {seed}")
-                folder = trained_model(run_config(config, model, trained_on, seed))
-                detector = Detector.from_pretrained(folder, device=device)
-                for name, records in sets.items():
-                    scored = score_all(records, lambda r, d=detector: _row(d, r), processes=processes)  # type: ignore[misc]
-                    rows.setdefault((model, trained_on, name), []).append(scored)
+    for (model, trained_on, seed), run in planned.items():
+        say(f"{model}, trained on {trained_on}, seed {seed}")
+        detector = Detector.from_pretrained(trained_model(run), device=device)
+        for name, records in sets.items():
+            scored = score_all(records, lambda r, d=detector: _row(d, r), processes=processes)  # type: ignore[misc]
+            rows.setdefault((model, trained_on, name), []).append(scored)
     cells = [
         {"model": model, "train": trained_on, "test": name}
         | _cell(config.metric, runs, rows[config.baseline, trained_on, name], resamples, model == config.baseline)

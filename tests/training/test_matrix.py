@@ -1,13 +1,14 @@
 """Train on A, test on B and C, from the example configuration at its smallest."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from modeling_macbdf import cli
-from modeling_macbdf.training.matrix import MatrixConfig, load_matrix, run_config
+from modeling_macbdf.training.matrix import MatrixConfig, load_matrix, run_config, run_matrix
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "hub_configs" / "matrix-tiny.yaml"
 SMALL = {"max_steps": 1, "self_made_clips": 4, "self_made_seconds": 1.2, "windows": 8, "eval_windows": 4}
@@ -84,6 +85,12 @@ def test_a_wrong_setting_is_named(tmp_path, changes, words):
     path.write_text(yaml.safe_dump({**yaml.safe_load(EXAMPLE.read_text()), **changes}))
     with pytest.raises(ValueError, match=words):
         load_matrix(path)
+
+
+def test_a_recipe_without_calibration_is_refused_before_it_is_trained(small):
+    config = replace(load_matrix(small), train={"A": {"calibrate": False}})
+    with pytest.raises(ValueError, match=r"calibrate must be true.* 'om-pareto' trained on 'A' has false"):
+        run_matrix(config)
 
 
 def test_a_configuration_is_checked_when_it_is_made():
