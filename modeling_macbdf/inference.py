@@ -25,7 +25,7 @@ from .scoring import WINDOWS_AT_ONCE, Voice, WindowAnswers, WindowScorer
 from .sources import FileSource, Source, Watcher
 from .streaming import LiveJudge
 from .timing import Item, Stopwatch
-from .verdicts import FileResult
+from .verdicts import FileResult, masked_voice
 from .windows import Window, sound_windows
 
 _BACKENDS = {"torch": load_checkpoint, "onnx": load_onnx}
@@ -192,7 +192,8 @@ class Detector:
             raise picture.seen.nothing_judged(self.config.frame_rate_hz, source.path)
         status, reason = _scored_as(info, voice)
         result = replace(result, warnings=tuple(dict.fromkeys(notes)), status=status, reason=reason)
-        return answer(result, scores, picture.seen, self.config, self.calibration)
+        doubts = masked_voice(info.audio.codec) if info.audio is not None and voice.audio is not None else []
+        return answer(result, scores, picture.seen, self.config, self.calibration, doubts)
 
     def _listen(self, source: Source, info: MediaInfo, notes: list[str]) -> Voice:
         rate_hz = self.config.frame_rate_hz
@@ -207,6 +208,8 @@ class Detector:
             return Voice(None, rate_hz, error.reason)
         if audio is None or audio.is_silent:
             return Voice(None, rate_hz, "the audio track is silent")
+        if info.video is not None and "joint" not in self.calibration:
+            return Voice(None, rate_hz, "this model is not calibrated for picture and sound together")
         notes += audio.warnings
         return Voice(audio, rate_hz)
 

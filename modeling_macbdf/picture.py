@@ -1,6 +1,6 @@
 """Frames in, windows of face crops out, for files and for live feeds alike; and what was seen on the way."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -130,9 +130,22 @@ class PictureWindows:
 
 
 def answer(
-    result: FileResult, scores: list[WindowScore], seen: Seen, config: Any, calibration: dict[str, Any]
+    result: FileResult,
+    scores: list[WindowScore],
+    seen: Seen,
+    config: Any,
+    calibration: dict[str, Any],
+    doubts: Sequence[str] = (),
 ) -> FileResult:
     """The result with all that the windows' scores say together.
+
+    Args:
+        result: of the file so far.
+        scores: of its windows.
+        seen: its faces.
+        config: the model's.
+        calibration: the detector's.
+        doubts: why there is no ground for a verdict, besides what the picture shows.
 
     Raises:
         ValueError: if there is no score.
@@ -142,7 +155,7 @@ def answer(
     tracks = verdicts.by_track(scores)
     faces = [seen.face(t, verdicts.pool(w.joint for w in tracks[t]), rate_hz) for t in tracks if t in seen.steps]
     distances = verdicts.mean_distances(scores)
-    doubts = seen.doubts()
+    doubts = [*seen.doubts(), *doubts]
     return replace(
         result,
         verdict=Verdict.INCONCLUSIVE if doubts else verdicts.decide(p["joint"], calibration, distances),

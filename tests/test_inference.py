@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from conftest import CALIBRATION
 
 from modeling_macbdf.inference import Detector, UntrainedModelError, shipped_model
 from modeling_macbdf.media.write import WriteOptions, write_clip
@@ -226,3 +227,25 @@ def test_a_pickle_is_refused(tiny_folder, tmp_path):
 
 def test_the_shipped_model_is_found_and_loads():
     assert Detector.from_pretrained(shipped_model(), device="cpu").config.calibration["source"]
+
+
+def test_without_a_joint_calibration_a_clip_is_judged_on_its_picture(tiny_folder, talking_clip):
+    """As after a calibration on silent clips."""
+    silent = {name: value for name, value in CALIBRATION.items() if name not in ("joint", "audio")}
+    result = Detector.from_pretrained(tiny_folder, device="cpu", calibration=silent).detect(talking_clip)
+    assert result.status == "no_audio"
+    assert "not calibrated for picture and sound together: judged on the picture alone" in result.reason
+    assert result.p_fake == result.p_fake_video
+
+
+@pytest.mark.parametrize(("codec", "suffix", "doubted"), [("libopus", ".webm", True), ("aac", ".mp4", False)])
+def test_a_voice_in_a_codec_that_masks_it_gets_no_verdict(detector, talking_face, tmp_path, codec, suffix, doubted):
+    frames, voice = talking_face
+    video = "libvpx" if suffix == ".webm" else "libx264"
+    options = WriteOptions(audio_codec=codec, video_codec=video)
+    path = write_clip(tmp_path / f"clip{suffix}", frames, 25.0, voice, RATE, options=options)
+    result = detector.detect(path)
+    assert result.status == "scored"
+    assert any("coded in opus" in warning for warning in result.warnings) is doubted
+    if doubted:
+        assert result.verdict == "inconclusive"

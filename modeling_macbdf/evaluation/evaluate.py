@@ -147,12 +147,21 @@ def _statistics(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> 
 
 
 def localisation_of(rows: Sequence[Row]) -> dict[str, float | None]:
-    """AP@IoU and AR@N over the judged clips whose forged segments are known; nothing where no clip has any."""
+    """AP@IoU, AR@N and the AUC of steps over the judged clips whose forged segments are known; nothing without any."""
     known = [row for row in rows if row.get("segments_s") is not None and row.get("curve") is not None]
     if not any(row["segments_s"] for row in known):
         return {}
-    found = [proposals(row["curve"]) for row in known]
-    return dict(localisation.localisation_metrics(found, [row["segments_s"] for row in known]))
+    found, segments = [proposals(row["curve"]) for row in known], [row["segments_s"] for row in known]
+    aucs = np.array([_step_auc(row["curve"], row["segments_s"]) for row in known])
+    return localisation.localisation_metrics(found, segments) | {"step_auc": _none(_mean(aucs[~np.isnan(aucs)]))}
+
+
+def _step_auc(curve: dict[str, Any], segments: Sequence[localisation.Segment]) -> float:
+    """AUC of the judged steps of one clip, forged against the others of the same clip; NaN unless it has both."""
+    judged = [(step, value) for step, value in enumerate(curve["log_odds"], curve["first_step"]) if value is not None]
+    centres = [(step + 0.5) / curve["rate_hz"] for step, _ in judged]
+    forged = np.array([any(start <= centre < end for start, end in segments) for centre in centres], int)
+    return metrics.auc(forged, np.array([value for _, value in judged]))
 
 
 def proposals(curve: dict[str, Any]) -> list[localisation.Proposal]:

@@ -1,6 +1,7 @@
 """Train on A, test on B, C, ...: the generalisation table of several recipes, with the gain over a named baseline.
 
-Every cell is a model of an ordinary `Run`, judged on recorded clips through the ordinary `Detector`.
+Every cell is a model of an ordinary `Run`, judged on recorded clips through the ordinary `Detector`: with the run's
+own calibration or, where it has none (`calibrate: false`), by raw log-odds.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import yaml
 from ..data.commands import add_dataset_arguments, read_from_arguments
 from ..data.records import ClipRecord
 from ..evaluation import bootstrap
+from ..evaluation.calibration import IDENTITY
 from ..evaluation.evaluate import answer_metrics, coverage
 from ..evaluation.plots import new_figure
 from ..evaluation.score import Processes, Row, row_of, score_all, source_of
@@ -138,18 +140,13 @@ def run_matrix(
         "coverage".
     """
     planned = {cell: run_config(config, *cell) for cell in product(config.models, config.train, config.seeds)}
-    for (model, trained_on, _), run in planned.items():
-        if not run.calibrate:
-            raise ValueError(
-                f"calibrate must be true, since cells are judged by calibrated detectors, but {model!r} trained on "
-                f"{trained_on!r} has false"
-            )
     sets = {name: records_for(config, name) for name in config.test}
     processes = Processes.current()
     rows: dict[tuple[str, str, str], list[list[Row]]] = {}
     for (model, trained_on, seed), run in planned.items():
         say(f"{model}, trained on {trained_on}, seed {seed}")
-        detector = Detector.from_pretrained(trained_model(run), device=device)
+        calibration = None if run.calibrate else IDENTITY  # None = the run's own
+        detector = Detector.from_pretrained(trained_model(run), device=device, calibration=calibration)
         for name, records in sets.items():
             scored = score_all(records, lambda r, d=detector: _row(d, r), processes=processes)  # type: ignore[misc]
             rows.setdefault((model, trained_on, name), []).append(scored)
@@ -245,7 +242,8 @@ def _words(cell: Mapping[str, Any], metric: str) -> str:
         text += f" Δ {cell['delta']:+.3f}"
     if cell["delta_interval"]:
         text += f" [{cell['delta_interval'][0]:+.2f}, {cell['delta_interval'][1]:+.2f}]"
-    return text
+    scored, clips = (min(own[name] for own in cell["coverage"]) for name in ("scored", "clips"))
+    return text if scored == clips else f"{text} ({scored} of {clips} scored)"
 
 
 def draw_matrix(result: Mapping[str, Any], path: Path) -> None:

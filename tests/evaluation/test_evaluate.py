@@ -98,7 +98,11 @@ def test_known_segments_are_localised_from_the_step_scores():
     curve = {"rate_hz": 5.0, "first_step": 0, "log_odds": [-3.0] * 10 + [3.0] * 5 + [-3.0] * 10}
     rows = [row(1, 0.9, segments_s=[(2.0, 3.0)], curve=curve), row(0, 0.1, segments_s=[], curve=None)]
     found = evaluate(rows, resamples=10)["metrics"]
-    assert found["ap_at_iou_0.95"] == found["ar_at_5"] == 1.0
+    assert found["ap_at_iou_0.95"] == found["ar_at_5"] == found["step_auc"] == 1.0
+    turned = {**curve, "log_odds": [None if value is None else -value for value in curve["log_odds"]]}
+    assert evaluate([{**rows[0], "curve": turned}, rows[1]], resamples=10)["metrics"]["step_auc"] == 0.0
+    whole = evaluate([{**rows[0], "segments_s": [(0.0, 99.0)]}, rows[1]], resamples=10)["metrics"]
+    assert whole["step_auc"] is None, "where all steps are forged none can be told from the others"
     unknown = evaluate([row(1, 0.9, segments_s=None, curve=curve), row(0, 0.1)], resamples=10)["metrics"]
     assert "ap_at_iou_0.5" not in unknown
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from modeling_macbdf import cli
-from modeling_macbdf.training.matrix import MatrixConfig, load_matrix, run_config, run_matrix
+from modeling_macbdf.training.matrix import METRICS, MatrixConfig, _words, load_matrix, run_config, run_matrix
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "hub_configs" / "matrix-tiny.yaml"
 SMALL = {"max_steps": 1, "self_made_clips": 4, "self_made_seconds": 1.2, "windows": 8, "eval_windows": 4}
@@ -87,10 +87,19 @@ def test_a_wrong_setting_is_named(tmp_path, changes, words):
         load_matrix(path)
 
 
-def test_a_recipe_without_calibration_is_refused_before_it_is_trained(small):
-    config = replace(load_matrix(small), train={"A": {"calibrate": False}})
-    with pytest.raises(ValueError, match=r"calibrate must be true.* 'om-pareto' trained on 'A' has false"):
-        run_matrix(config)
+def test_a_recipe_without_calibration_is_judged_by_its_log_odds(small, tmp_path):
+    config = load_matrix(small)
+    own = {name: {**values, "calibrate": False} for name, values in config.train.items()}
+    models = {"plain sum": config.models["plain sum"]}
+    result = run_matrix(replace(config, train=own, models=models, output_dir=str(tmp_path)), resamples=10)
+    assert all(cell["coverage"][0]["scored"] == cell["coverage"][0]["clips"] > 0 for cell in result["cells"])
+
+
+def test_clips_without_a_score_are_told_in_the_table():
+    metrics = dict.fromkeys(METRICS, 0.5)
+    cell = {"metrics": metrics, "interval": None, "delta": None, "delta_interval": None}
+    assert _words({**cell, "coverage": [{"scored": 3, "clips": 3}]}, "auc") == "0.500"
+    assert _words({**cell, "coverage": [{"scored": 2, "clips": 3}]}, "auc") == "0.500 (2 of 3 scored)"
 
 
 def test_a_configuration_is_checked_when_it_is_made():
