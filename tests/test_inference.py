@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pytest
 import torch
-from conftest import CALIBRATION
 
 from modeling_macbdf.inference import Detector, UntrainedModelError, shipped_model
 from modeling_macbdf.media.write import WriteOptions, write_clip
@@ -229,9 +228,9 @@ def test_the_shipped_model_is_found_and_loads():
     assert Detector.from_pretrained(shipped_model(), device="cpu").config.calibration["source"]
 
 
-def test_without_a_joint_calibration_a_clip_is_judged_on_its_picture(tiny_folder, talking_clip):
+def test_without_a_joint_calibration_a_clip_is_judged_on_its_picture(detector, tiny_folder, talking_clip):
     """As after a calibration on silent clips."""
-    silent = {name: value for name, value in CALIBRATION.items() if name not in ("joint", "audio")}
+    silent = {name: value for name, value in detector.calibration.items() if name not in ("joint", "audio")}
     result = Detector.from_pretrained(tiny_folder, device="cpu", calibration=silent).detect(talking_clip)
     assert result.status == "no_audio"
     assert "not calibrated for picture and sound together: judged on the picture alone" in result.reason
