@@ -34,11 +34,22 @@ def read_rows(index: Path) -> list[dict[str, str]]:
         return [{**row, "file": str((index.parent / row["file"]).resolve())} for row in csv.DictReader(file)]
 
 
+def left_out_by(recipe: Path) -> set[str]:
+    """Names of generators and people that a training configuration leaves out."""
+    return {name for part in load_config(recipe, []).data.training_sets() for name in part.leave_out}
+
+
+def sound_of(path: str, rate_hz: int) -> np.ndarray:
+    """(N,) float32 samples of a recording."""
+    sound = read_audio(path, rate_hz)
+    if sound is None:
+        raise ValueError(f"{path} must hold sound, but holds none")
+    return sound.samples
+
+
 def dub(picture: str, voice: str, out: Path) -> None:
     """Copies a picture and encodes a voice beside it, repeated until the picture ends."""
-    sound = read_audio(voice, RATE_HZ)
-    if sound is None:
-        raise ValueError(f"{voice} must hold sound, but holds none")
+    sound = sound_of(voice, RATE_HZ)
     with av.open(picture) as source, av.open(str(out), "w") as target:
         video = source.streams.video[0]
         copied = target.add_stream_from_template(video)
@@ -50,7 +61,7 @@ def dub(picture: str, voice: str, out: Path) -> None:
             packet.stream = copied
             end_s = max(end_s, float((packet.pts or 0) * packet.time_base))
             target.mux(packet)
-        samples = np.resize(sound.samples, round(end_s * RATE_HZ))
+        samples = np.resize(sound, round(end_s * RATE_HZ))
         for start in range(0, len(samples), 1024):
             frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024].astype(np.float32), "fltp", "mono")
             frame.sample_rate, frame.pts = RATE_HZ, start
@@ -60,8 +71,7 @@ def dub(picture: str, voice: str, out: Path) -> None:
 
 def make(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Writes the dubbed clips and returns all rows."""
-    sets = load_config(arguments.not_trained_by, []).data.training_sets()
-    left_out = {name for part in sets for name in part.leave_out}
+    left_out = left_out_by(arguments.not_trained_by)
     clips = [
         {**row, "video_label": row["label"]}  # the forgeries of this media are of the picture
         for row in read_rows(arguments.pictures)

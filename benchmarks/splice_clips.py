@@ -19,15 +19,13 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from dub_clips import read_rows
+from dub_clips import left_out_by, read_rows, sound_of
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from modeling_macbdf.media.audio import read_audio  # noqa: E402
 from modeling_macbdf.media.decode import iter_frames  # noqa: E402
 from modeling_macbdf.media.write import WriteOptions, write_clip  # noqa: E402
-from modeling_macbdf.training.config import load_config  # noqa: E402
 
 FPS, RATE_HZ = 25.0, 16_000
 FORGED = (0.35, 0.65)  # of a picture's length
@@ -66,22 +64,14 @@ def pictures(rows: Sequence[dict[str, str]], out: Path) -> Iterator[Row]:
             }  # fmt: skip
 
 
-def voice(path: str) -> np.ndarray:
-    """The beginning of a recording, mono."""
-    sound = read_audio(path, RATE_HZ)
-    if sound is None:
-        raise ValueError(f"{path} must hold sound, but holds none")
-    return sound.samples[: round(LONGEST_S * RATE_HZ)]
-
-
 def voices(rows: Sequence[dict[str, str]], out: Path, rng: random.Random) -> Iterator[Row]:
     """Writes each synthetic voice between two real ones, and three real ones in a row."""
-    real = [row for row in rows if row["label"] == "real"]
+    real, longest = [row for row in rows if row["label"] == "real"], round(LONGEST_S * RATE_HZ)
     for number, fake in enumerate(row for row in rows if row["label"] == "fake"):
         near = [row for row in real if row["from_repo"] == fake["from_repo"]]
         around = [rng.choice(near if len(near) > 2 else real) for _ in range(3)]
         for label, middle in (("real", around[2]), ("fake", fake)):
-            parts = [voice(row["file"]) for row in (around[0], middle, around[1])]
+            parts = [sound_of(row["file"], RATE_HZ)[:longest] for row in (around[0], middle, around[1])]
             start = len(parts[0]) / RATE_HZ
             path = out / f"voice-{number:03d}-{label}.flac"
             soundfile.write(path, np.concatenate(parts), RATE_HZ)
@@ -102,8 +92,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    sets = load_config(arguments.not_trained_by, []).data.training_sets()
-    kept = {name for part in sets for name in part.leave_out}
+    kept = left_out_by(arguments.not_trained_by)
     recorded = [row for row in read_rows(arguments.pictures) if row["split"] == "pairs" and row["identity"] in kept]
     spoken = [row for row in read_rows(arguments.voices) if kept & {row["generator"], row["speaker"]}]
     arguments.out.mkdir(parents=True, exist_ok=True)

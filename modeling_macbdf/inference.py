@@ -107,7 +107,7 @@ class Detector:
         *,
         revision: str | None = None,
         trust_remote_code: bool = False,
-        backend: str = "auto",
+        backend: str = "torch",
         **options: Any,
     ) -> "Detector":
         """Loads a model from a folder or a Hub repository; without a name, the weights that the project ships.
