@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-# Of 19 real voices under real pictures 2 are called fake as they are, and 5 to 9 after Opus at 32 kbit/s or less
+# Of 19 real clips with sound 2 are called fake as they are, 3 after Opus at 32 kbit/s, and 7 to 10 after 16 or less
 # (docs/results.md). Containers rarely declare the rate, so it is not asked for.
 MASKING_CODECS = ("opus",)
 
