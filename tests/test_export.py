@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoProcessor
 
-from modeling_macbdf.export import batches, export_model, export_program, quantize, write_onnx
+from modeling_macbdf.export import batches, deep_convolutions, export_model, export_program, quantize, write_onnx
 from modeling_macbdf.inference import _fastest_backend
 from modeling_macbdf.onnx_model import ONNX_FILE, OnnxModel, filler
 from modeling_macbdf.scoring import WindowAnswers
@@ -19,7 +19,7 @@ ALIKE = dict.fromkeys(("joint", "video", "audio"), (1.0, 0.0))  # a calibration 
 
 @pytest.fixture(scope="module")
 def small_model():
-    """A detector on the lite tower of four thin stages, with prototypes and a sync head."""
+    """A detector on the lite tower of thin stages, with prototypes and a sync head."""
     from modeling_macbdf import MACBDFConfig, MACBDFForClassification
 
     tower = {
@@ -28,7 +28,7 @@ def small_model():
         "use_color": False,
         "stem_size": 8,
         "hidden_sizes": [8, 16],
-        "depths": [1, 1],
+        "depths": [1, 4],
         "kernel_sizes": [3, 5],
         "strides": [1, 2],
         "expansions": [1, 2],
@@ -109,14 +109,24 @@ def test_eight_bits_stay_near_on_the_clip_whose_ranges_they_have(small_model, on
     path = tmp_path / ONNX_FILE
     path.write_bytes(onnx_file.read_bytes())
     quantize(path, small_model, processor, [str(talking_clip)])
-    operators = [node.op_type for node in onnx.load(path).graph.node]
-    assert operators.count("QuantizeLinear") >= operators.count("Conv") > 0
+    nodes = onnx.load(path).graph.node
+    operators = [node.op_type for node in nodes]
+    in_eight_bits = len(deep_convolutions(onnx.load(onnx_file).graph))
+    made = {output for node in nodes if node.op_type == "DequantizeLinear" for output in node.output}
+    assert sum(node.op_type == "Conv" and node.input[1] in made for node in nodes) == in_eight_bits
+    assert operators.count("Conv") > in_eight_bits > 3
     eight_bits, exact = (OnnxModel(file, small_model.config, threads=1) for file in (path, onnx_file))
     for inputs in batches(small_model, processor, [str(talking_clip)]):
         tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
         found, expected = (model(**tensors)["logits"].sigmoid() for model in (eight_bits, exact))
         assert not torch.equal(found, expected)
         torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+
+
+def test_eight_bits_need_a_deep_network():
+    graph = onnx.helper.make_graph([], "nothing", [], [])
+    with pytest.raises(ValueError, match="deeper than 9 convolutions"):
+        deep_convolutions(graph)
 
 
 def test_eight_bits_need_a_window(small_model, onnx_file, tmp_path):

@@ -112,21 +112,19 @@ def records_of(arguments: argparse.Namespace) -> tuple[list[ClipRecord], list[di
 def not_trained(records: Iterable[ClipRecord], path: Path) -> list[ClipRecord]:
     """The clips that a training configuration with several sets does not train on.
 
-    A clip is trained on where its split is that of a training set, unless such a set leaves out one of its people or
-    its generator.
+    A clip is trained on where its split is that of a training set, unless the configuration leaves out one of its
+    people or its generator.
 
     Raises:
         ValueError: the file has no training sets.
     """
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    sets = (settings.get("data") or {}).get("sets") or []
-    if not sets:
+    data = yaml.safe_load(path.read_text(encoding="utf-8")).get("data") or {}
+    if not data.get("sets"):
         raise ValueError(f"--not-trained-by must name a configuration with data.sets, but {path} has none")
-    left_out: dict[str, set[str]] = {}
-    for part in sets:
-        left_out.setdefault(part.get("split", ""), set()).update(map(str, part.get("leave_out", [])))
+    splits = {part.get("split", "") for part in data["sets"]}
+    left_out = set(map(str, data.get("leave_out") or []))
     names = ((record, {record.generator, *record.identities}) for record in records)
-    return [record for record, own in names if record.split not in left_out or own & left_out[record.split]]
+    return [record for record, own in names if record.split not in splits or own & left_out]
 
 
 def run_evaluate(arguments: argparse.Namespace) -> dict[str, Any] | None:

@@ -22,19 +22,17 @@ class SetConfig:
         share: of the draws, relative to the other sets.
         split: name of the records' split; "" = all clips.
         recorded_share: probability that a real window's forged half is a recorded fake, see `TrainingOptions`.
-        leave_out: generators and identities whose clips are left out, for leave-one-out runs.
         min_steps: shortest track; 1 lets photographs in.
         window_steps: of this set's windows; None = those of `DataConfig`.
         balance, streams: as in `DataConfig`.
         voices: another cache, whose voices, real and recorded synthetic, are laid over this set's real pictures;
-            `leave_out` and `recorded_share` hold for it too. "" = each clip keeps its own sound.
+            `recorded_share` holds for it too. "" = each clip keeps its own sound.
     """
 
     cache: str
     share: float = 1.0
     split: str = ""
     recorded_share: float = 0.0
-    leave_out: list[str] = field(default_factory=list)
     min_steps: int = 4
     window_steps: int | None = None
     balance: str = "source"
@@ -55,6 +53,7 @@ class DataConfig:
         root: folder in which `cache` and the caches of `sets` lie; "" = the working folder.
         sets: training sets, each with the fields of `SetConfig`; [] = `train_split` of `cache`. Evaluation always
             reads `eval_split` of `cache`.
+        leave_out: generators and identities whose clips no set trains on, neither for pictures nor for voices.
         train_split, eval_split: names of the records' splits. Where the records name none, people are dealt out.
         eval_share: share of the clips for evaluation where people are dealt out, in (0, 1).
         fake_share: probability that a real window is forged on the fly, in [0, 1].
@@ -75,6 +74,7 @@ class DataConfig:
     cache: str = ""
     root: str = ""
     sets: list[dict[str, Any]] = field(default_factory=list)
+    leave_out: list[str] = field(default_factory=list)
     train_split: str = "train"
     eval_split: str = "dev"
     eval_share: float = 0.25
@@ -102,6 +102,8 @@ class DataConfig:
             raise ValueError(
                 f"data.sets must come with data.windows and data.cache, but got {self.windows!r}, {self.cache!r}."
             )
+        if self.leave_out and not self.sets:
+            raise ValueError(f"data.leave_out must come with data.sets, but got {self.leave_out} without.")
         for values in self.sets:
             check_known("data.sets: ", values, [field.name for field in fields(SetConfig)])
 

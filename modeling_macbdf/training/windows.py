@@ -88,7 +88,7 @@ def build_data(config: DataConfig, processor: Any, model_config: Any, seed: int)
 
 def _cache_of(part: SetConfig, config: DataConfig) -> TrackCache:
     """The clips of one training set."""
-    left_out = set(part.leave_out)
+    left_out = set(config.leave_out)
 
     def belongs(record: ClipRecord) -> bool:
         return part.split in ("", record.split) and not left_out & {record.generator, *record.identities}
@@ -96,18 +96,18 @@ def _cache_of(part: SetConfig, config: DataConfig) -> TrackCache:
     try:
         return TrackCache(config.folder(part.cache), keep=belongs)
     except ValueError as error:
-        raise ValueError(f"data.sets, split {part.split!r} without {part.leave_out}: {error}") from error
+        raise ValueError(f"data.sets, split {part.split!r} without {config.leave_out}: {error}") from error
 
 
 def _check_left_out(sets: Sequence[SetConfig], config: DataConfig) -> None:
     """Refuse a name to leave out that no set knows: misspelt, it would let in what must stay out."""
-    wanted = {name for part in sets for name in part.leave_out}
-    if not wanted:
+    if not config.leave_out:
         return
-    records = [entry.record for part in sets for entry in TrackCache(config.folder(part.cache)).entries]
-    unknown = wanted - {name for record in records for name in (record.generator, *record.identities)}
+    caches = {name for part in sets for name in (part.cache, part.voices) if name}
+    records = [entry.record for name in caches for entry in TrackCache(config.folder(name)).entries]
+    unknown = set(config.leave_out) - {name for record in records for name in (record.generator, *record.identities)}
     if unknown:
-        raise ValueError(f"data.sets: leave_out must name generators or identities, but no set has {sorted(unknown)}.")
+        raise ValueError(f"data.leave_out must name generators or identities, but no set has {sorted(unknown)}.")
 
 
 def _set(

@@ -112,30 +112,33 @@ def config(cache_folder, *sets, **changes):
     return DataConfig(**(values | {"sets": sets, "eval_windows": 4, "augment": False} | changes))
 
 
-def test_sets_of_a_configuration_have_their_own_clips_and_windows(cache_folder):
+def test_sets_of_a_configuration_have_their_own_windows_and_leave_the_same_people_out(cache_folder):
     data = build_data(
         config(
             cache_folder,
-            {"leave_out": ["person0"], "window_steps": 4, "streams": {"video": 1.0}},
-            {"leave_out": ["person1", "person2"], "share": 2.0, "balance": "none"},
-            window_steps=6,
+            {"window_steps": 4, "streams": {"video": 1.0}},
+            {"share": 2.0, "balance": "none"},
+            window_steps=6, leave_out=["person0"],
         ),
         MACBDFProcessor(), MODEL, seed=0,
     )  # fmt: skip
-    assert data.facts["training_clips"] == [{"real": 2}, {"real": 1}]
-    assert len(data.train) == 12
-    lengths = {
-        (item.record.identities == ("person0",), item.labelled.clip.steps)
-        for item in map(data.train.__getitem__, range(12))
-    }
-    assert lengths == {(True, 6), (False, 4)}
+    assert data.facts["training_clips"] == [{"real": 2}, {"real": 2}]
+    items = [data.train[index] for index in range(12)]
+    assert {item.labelled.clip.steps for item in items} == {4, 6}
+    assert ("person0",) not in {item.record.identities for item in items}
+
+
+def test_people_to_leave_out_must_be_known(cache_folder):
+    with pytest.raises(ValueError, match=r"leave_out must name .*no set has \['persom1'\]"):
+        build_data(config(cache_folder, {}, leave_out=["person0", "persom1"]), MACBDFProcessor(), MODEL, seed=0)
+    with pytest.raises(ValueError, match=r"leave_out must come with data\.sets"):
+        config(cache_folder, leave_out=["person0"])
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
         ({"split": "trian"}, "split 'trian' without .*has none of them"),
-        ({"leave_out": ["person0", "persom1"]}, r"leave_out must name .*no set has \['persom1'\]"),
         ({"share": -1.0}, "share must be positive, but got -1.0"),
         ({"cahce": "x"}, "did you mean cache"),
         ({"balance": "age"}, "balance must be one of"),

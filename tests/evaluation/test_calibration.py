@@ -132,12 +132,11 @@ def test_one_answer_is_fitted_on_other_clips_and_the_rest_stays():
 def test_the_clips_that_a_recipe_does_not_train_on_are_found(tmp_path):
     recipe = tmp_path / "train.yaml"
     recipe.write_text(
-        "data: {sets: [{cache: a, split: train}, {cache: a, split: pairs, leave_out: [ann]}, "
-        "{cache: b, leave_out: [7]}]}"
+        "data: {sets: [{cache: a, split: train}, {cache: a, split: pairs}, {cache: b}], leave_out: [ann, 7]}"
     )
     clips = [
         ClipRecord("dev.mp4", 0, split="dev", identities=("bob",)),
-        ClipRecord("train.mp4", 0, split="train", identities=("ann",)),
+        ClipRecord("train.mp4", 0, split="train", identities=("eve",)),
         ClipRecord("pair-ann.mp4", 1, split="pairs", identities=("ann",)),
         ClipRecord("pair-bob.mp4", 1, split="pairs", identities=("bob",)),
         ClipRecord("voice-7.flac", 1, generator="7"),
