@@ -27,7 +27,7 @@ from .windows import Window
 
 TORCH_FILE = "model.pt2"
 MAX_STEPS = 4096
-# These few stay in 32 bits: the first ones see the high-pass picture and the persistence of the sound, whose small values
+# The first ones stay in 32 bits: they see the high-pass picture and the persistence of the sound, whose small values
 # carry the trace and vanish in 8 bits, and they are a small part of the cost. In 8 bits they moved p_fake by up to .1.
 EXACT_CONVOLUTIONS = 9
 _BUILT_IN = ("macbdf_video", "macbdf_lite_video", "macbdf_audio")
@@ -38,7 +38,11 @@ def add_export_arguments(export: argparse.ArgumentParser) -> None:
     export.add_argument("out", type=Path, metavar="OUT", help="folder for the graph, its configuration and processor")
     export.add_argument("--format", choices=("onnx", "torch"), default="onnx", help="torch: a torch.export program")
     export.add_argument(
-        "--int8", nargs="+", default=(), metavar="FILE", help="8-bit deeper convolutions, their ranges taken from these media"
+        "--int8",
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="deeper convolutions in 8 bits, their ranges taken from these media",
     )
     export.add_argument("--model", metavar="DIR_OR_REPO", help="default: the weights that the project ships")
     export.add_argument("--revision", help="of a Hub repository: branch, tag or commit")

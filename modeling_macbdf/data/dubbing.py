@@ -1,4 +1,4 @@
-"""Training windows of pictures under other voices, real and synthetic: a cloned voice over real or swapped footage."""
+"""Training windows of genuine pictures under other voices, real and synthetic: a cloned voice over real footage."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from .dataset import TrainingOptions, TrainingWindows, WindowItem
 
 
 class DubbedWindows(Dataset[WindowItem]):
-    """Pictures of one set under the voices of another one.
+    """Real pictures of one set under the voices of another one.
 
-    Items 4 k and 4 k + 1 show a real picture, items 4 k + 2 and 4 k + 3 the forgery that stands beside it: a picture
-    that is shown as real only would teach its source instead of the forgery. In both pairs the first item speaks with a
-    real voice and the second one with the synthetic voice that stands beside that. Lips and voice belong together in
-    none of them: footage that is merely dubbed counts as real.
+    Both halves of a pair show the same real picture; the first one speaks with a real voice, the second one with the
+    synthetic voice that stands beside it. Lips and voice belong together in neither: only the synthesis differs, and
+    footage that is merely dubbed counts as real.
 
     Args:
         pictures, voices: the sets, both paired, with windows of the same length.
@@ -51,7 +50,7 @@ class DubbedWindows(Dataset[WindowItem]):
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> WindowItem:
-        picture = self.pictures[index // 2]
+        picture = self.pictures[index - index % 2]  # the half that is not forged
         return replace(picture, labelled=dub(picture.labelled, self.voices[index].labelled))
 
 

@@ -121,11 +121,28 @@ def balanced_mean(labels: np.ndarray, values: np.ndarray) -> Statistic:
     return lambda weights: (parts[0](weights) + parts[1](weights)) / 2
 
 
-def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> Statistic:
-    """See `metrics.expected_calibration_error`."""
+def calibration_error(
+    labels: np.ndarray, probabilities: np.ndarray, bins: int = 10, sources: Sequence[str] | None = None
+) -> Statistic:
+    """See `metrics.expected_calibration_error`; with `sources` at even odds, see `metrics.even_odds_weights`."""
     index = np.minimum((probabilities * bins).astype(int), bins - 1)
     gaps = np.eye(bins)[index] * (labels - probabilities)[:, None]  # (N, bins)
-    return lambda weights: divide(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1))
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        if sources is not None:
+            weights = even_odds(balance_sources(weights, labels, sources), labels)
+        return divide(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1))
+
+    return statistic
+
+
+def even_odds(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Weights in which the clips of each class weigh 1 in all; NaN in a draw of one class."""
+    balanced = np.empty_like(weights)
+    for label in (0, 1):
+        own = labels == label
+        balanced[:, own] = divide(weights[:, own], weights[:, own].sum(axis=1, keepdims=True))
+    return balanced
 
 
 def macro_f1(labels: np.ndarray, answers: np.ndarray, classes: int) -> Statistic:

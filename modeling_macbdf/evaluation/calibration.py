@@ -76,7 +76,7 @@ def calibrate(rows: Sequence[Mapping[str, Any]], source: str) -> dict[str, Any]:
     """The calibration for a model's config, from clips scored with `IDENTITY`.
 
     Args:
-        rows: of `evaluation.evaluate.score_records`.
+        rows: of `evaluation.score.row_of`.
         source: which data and which split, in words; stored beside the numbers.
 
     Raises:

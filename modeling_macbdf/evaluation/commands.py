@@ -25,7 +25,8 @@ from .masked import MaskedModel
 from .overlap import identity_overlap, training_people
 from .plots import draw_all
 from .probes import audit, warnings
-from .score import Processes, ScoreLog, log_path, score_all, score_records, weights_digest, witnessed_row
+from .robustness import parse_conditions, robust_row
+from .score import Processes, Row, ScoreLog, log_path, score_all, weights_digest, witnessed_row
 from .tables import evaluation_markdown, number
 
 
@@ -49,6 +50,10 @@ def add_calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--answer", choices=("joint", "video", "audio"), help="fit this answer only; the rest of the calibration stays"
     )
+    parser.add_argument(
+        "--under", nargs="+", default=[], metavar="NAME/SEVERITY",
+        help="fit on copies of the clips too, changed as in `macbdf robustness`, such as opus/2 audio_noise/1",
+    )  # fmt: skip
     parser.add_argument("--source", required=True, help="the data in words; stored in the config beside the numbers")
 
 
@@ -201,15 +206,22 @@ def run_calibrate(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"model must be a folder with a config.json, but got {folder}")
     records, _ = records_of(arguments)
     detector = make_detector(arguments, calibration=IDENTITY)
-    rows = score_records(detector, with_bar(records, len(records)))
+    under = parse_conditions(arguments.under)
+    rows = [row for record in with_bar(records, len(records)) for row in _copies(robust_row(detector, record, under))]
+    source = arguments.source + (f", as they are and under {', '.join(arguments.under)}" if under else "")
     config = AutoConfig.from_pretrained(folder)
     if arguments.answer is None:
-        calibration = calibrate(rows, arguments.source)
+        calibration = calibrate(rows, source)
     else:
-        calibration = with_answer(config.calibration, rows, arguments.answer, arguments.source)
+        calibration = with_answer(config.calibration, rows, arguments.answer, source)
     config.calibration = calibration
     config.to_json_file(str(folder / "config.json"))  # save_pretrained would leave the code beside it
     return calibration
+
+
+def _copies(row: Row) -> list[Row]:
+    """The clip's row as it is, and one for each condition that it was judged under."""
+    return [row, *(row | said for said in row["conditions"].values())]
 
 
 def run_card(arguments: argparse.Namespace) -> Path:

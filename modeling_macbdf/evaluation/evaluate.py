@@ -22,7 +22,7 @@ def evaluate(rows: Sequence[Row], *, resamples: int = 1000, seed: int = 0) -> di
     """Metrics, intervals and coverage of scored rows.
 
     Args:
-        rows: of `score.score_records`.
+        rows: of `score.row_of`.
         resamples: bootstrap draws over identities.
         seed: of the draws.
 
@@ -81,6 +81,9 @@ def _ranked(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> dict
         "eer": metrics.equal_error_rate(labels, scores),
         "tpr_at_fpr_0.01": metrics.tpr_at_fpr(labels, scores, 0.01),
         "tpr_at_fpr_0.05": metrics.tpr_at_fpr(labels, scores, 0.05),
+        "ece_balanced": metrics.expected_calibration_error(
+            labels, scores, weights=metrics.even_odds_weights(labels, sources)
+        ),
     }
 
 
@@ -134,6 +137,7 @@ def _statistics(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> 
         "accuracy": bootstrap.weighted_mean(right),
         "balanced_accuracy": bootstrap.balanced_mean(labels, right),
         "ece": bootstrap.calibration_error(labels, scores),
+        "ece_balanced": bootstrap.calibration_error(labels, scores, sources=sources),
         "brier": bootstrap.weighted_mean((scores - labels) ** 2),
         "reals_called_fake": bootstrap.weighted_mean(np.where(labels == 0, given == "fake", np.nan).astype(float)),
         "fakes_called_real": bootstrap.weighted_mean(np.where(labels == 1, given == "real", np.nan).astype(float)),

@@ -102,12 +102,22 @@ def macro_f1(labels: np.ndarray, answers: np.ndarray) -> float:
     return float(f1_score(labels, answers, labels=classes, average="macro", zero_division=0))
 
 
-def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> float:
-    """Mean distance between stated probability and observed share of fakes, over equal-width bins by their size."""
+def even_odds_weights(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
+    """Weights (N,) of even odds: fakes and reals weigh 1 in all, and among the reals every source the same.
+
+    These are the odds at which the calibration states its probabilities.
+    """
+    weights = source_weights(labels, sources)
+    for label in (0, 1):
+        weights[labels == label] /= weights[labels == label].sum()
+    return weights
+
+
+def expected_calibration_error(
+    labels: np.ndarray, probabilities: np.ndarray, bins: int = 10, weights: np.ndarray | None = None
+) -> float:
+    """Mean distance between stated probability and observed share of fakes, over equal-width bins by their weight."""
+    weights = np.ones(len(labels)) if weights is None else weights
     index = np.minimum((probabilities * bins).astype(int), bins - 1)
-    total = 0.0
-    for number in range(bins):
-        inside = index == number
-        if inside.any():
-            total += inside.sum() * abs(float(labels[inside].mean()) - float(probabilities[inside].mean()))
-    return total / len(labels)
+    gaps = np.bincount(index, weights * (labels - probabilities), minlength=bins)
+    return float(np.abs(gaps).sum() / weights.sum())

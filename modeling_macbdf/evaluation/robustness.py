@@ -23,7 +23,7 @@ from ..sources import FileSource, Source
 from ..verdicts import FileResult
 from . import bootstrap, metrics
 from .distortions import ALL, PICTURE, PROFILES, SEVERITIES, SOUND, Rng, h264, kept_steps, messenger
-from .score import Row, row_of, source_of
+from .score import Row, row_of, said_of, source_of
 
 _FPS = 25.0  # of a file that declares none
 
@@ -95,11 +95,26 @@ def conditions(names: Sequence[str], severities: Sequence[int]) -> list[tuple[st
     return [(name, severity) for name in names for severity in ((1,) if name in PROFILES else severities)]
 
 
+def parse_conditions(words: Sequence[str]) -> list[tuple[str, int]]:
+    """Conditions that are written as "opus/3".
+
+    Raises:
+        ValueError: not of that form, or an unknown distortion or severity.
+    """
+    split = [word.partition("/") for word in words]
+    wrong = [word for word, (_, _, severity) in zip(words, split, strict=True) if not severity.isdecimal()]
+    if wrong:
+        raise ValueError(f"a condition must read NAME/SEVERITY, as opus/3, but got {', '.join(wrong)}")
+    return [condition for name, _, severity in split for condition in conditions([name], [int(severity)])]
+
+
 def robust_row(detector: Detector, record: ClipRecord, wanted: Sequence[tuple[str, int]]) -> Row:
-    """A clip's row with "conditions": p_fake and status of each; those that touch no stream of it are absent."""
+    """A clip's row with "conditions": what was said under each; those that touch no stream of it are absent."""
     source = source_of(record, detector)
     clean = detector.judge(source)
     row = row_of(record, clean) | {"conditions": {}}
+    if not wanted:
+        return row
     try:
         decoded = _decoded(source, detector)
     except MediaError:
@@ -110,8 +125,7 @@ def robust_row(detector: Detector, record: ClipRecord, wanted: Sequence[tuple[st
         for name, severity in wanted:
             result = _judged(detector, source, decoded, name, severity)
             if result is not None:
-                answer = {"p_fake": result.p_fake, "status": str(result.status), "verdict": result.verdict}
-                row["conditions"][f"{name}/{severity}"] = answer
+                row["conditions"][f"{name}/{severity}"] = said_of(result)
     finally:
         detector.faces = finder
     return row

@@ -38,19 +38,6 @@ def weights_digest(model: Any) -> str:
     return digest.hexdigest()
 
 
-def score_records(
-    detector: Detector, records: Iterable[ClipRecord], on_result: Callable[[FileResult], None] | None = None
-) -> list[Row]:
-    """One row per record: its labels and group names beside what the detector said."""
-    rows = []
-    for record in records:
-        result = detector.judge(source_of(record, detector))
-        if on_result is not None:
-            on_result(result)
-        rows.append(row_of(record, result))
-    return rows
-
-
 def source_of(record: ClipRecord, detector: Detector) -> FileSource:
     """A record's media within the detector's limits."""
     return FileSource(record.path, detector.limits, record.audio_path)
@@ -63,13 +50,7 @@ def row_of(record: ClipRecord, result: FileResult) -> Row:
         "label": record.label,
         "video_label": record.video_label,
         "audio_label": record.audio_label,
-        "p_fake": result.p_fake,
-        "p_fake_video": result.p_fake_video,
-        "p_fake_audio": result.p_fake_audio,
-        "distances": dict(result.distances),
-        "status": str(result.status),
-        "reason": result.reason,
-        "verdict": None if result.verdict is None else str(result.verdict),
+        **said_of(result),
         "generator": record.generator,
         "source": record.source,
         "language": record.language,
@@ -77,6 +58,19 @@ def row_of(record: ClipRecord, result: FileResult) -> Row:
         "identity": "|".join(sorted(record.identities)) or record.path,
         "pair": record.pair,
         "segments_s": known_segments(record),
+    }
+
+
+def said_of(result: FileResult) -> Row:
+    """The part of a row that is the detector's."""
+    return {
+        "p_fake": result.p_fake,
+        "p_fake_video": result.p_fake_video,
+        "p_fake_audio": result.p_fake_audio,
+        "distances": dict(result.distances),
+        "status": str(result.status),
+        "reason": result.reason,
+        "verdict": None if result.verdict is None else str(result.verdict),
     }
 
 

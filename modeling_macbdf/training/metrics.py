@@ -57,7 +57,7 @@ def _by_clip(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def scored_rows(
     found: EvalPrediction | PredictionOutput, records: Sequence[ClipRecord] | None
 ) -> list[dict[str, Any]]:
-    """Windows as rows of `evaluation.evaluate.score_records`: raw probabilities, labels, group names.
+    """Windows as rows of `evaluation.score.row_of`: raw probabilities, labels, group names.
 
     Args:
         found: its predictions begin with the joint, video and audio logits (N,), NaN for a missing stream; its labels

@@ -31,18 +31,19 @@ def voices(talking_files):
     ]
 
 
-def test_real_and_forged_pictures_meet_real_and_synthetic_voices(cache_folder, talking_files, voices):
+def test_both_halves_show_one_real_picture_and_the_second_has_the_synthetic_voice(cache_folder, talking_files, voices):
     pictures, spoken = windows(cache_folder, talking_files[2:]), windows(cache_folder, voices)
     dubbed = DubbedWindows(pictures, spoken)
     assert len(dubbed) == 20
-    for index in range(20):
-        window, picture, voice = (part.labelled for part in (dubbed[index], pictures[index // 2], spoken[index]))
-        np.testing.assert_array_equal(window.clip.frames, picture.clip.frames)
-        np.testing.assert_array_equal(window.clip.audio, voice.clip.audio)
-        forged = int(index % 4 >= 2), index % 2
-        assert (window.label, window.video_label, window.audio_label) == (max(forged), *forged)
-        if voice.label:
-            assert set(window.frame_labels[window.clip.audio_mask]) == {1}
+    for index in range(0, 20, 2):
+        real, fake = dubbed[index].labelled, dubbed[index + 1].labelled
+        np.testing.assert_array_equal(real.clip.frames, pictures[index].labelled.clip.frames)
+        np.testing.assert_array_equal(fake.clip.frames, real.clip.frames)
+        np.testing.assert_array_equal(real.clip.audio, spoken[index].labelled.clip.audio)
+        np.testing.assert_array_equal(fake.clip.audio, spoken[index + 1].labelled.clip.audio)
+        assert (real.label, real.video_label, real.audio_label) == (0, 0, 0)
+        assert (fake.label, fake.video_label, fake.audio_label) == (1, 0, 1)
+        assert set(fake.frame_labels[fake.clip.audio_mask]) == {1}
 
 
 def test_a_voice_of_unknown_make_leaves_the_clip_unknown(cache_folder, talking_files, voices):

@@ -32,6 +32,12 @@ def tpr(weights: np.ndarray) -> float:
     return float(hits[false_alarms <= 0.2].max())
 
 
+def even_odds_error(clips: np.ndarray) -> float:
+    labels, scores = LABELS[clips], SCORES[clips]
+    weights = metrics.even_odds_weights(labels, np.array(SOURCES)[clips])
+    return metrics.expected_calibration_error(labels, scores, weights=weights)
+
+
 REFERENCES = {
     "auc": (RANKING.auc, lambda w: roc_auc_score(LABELS, SCORES, sample_weight=w)),
     "ap": (RANKING.average_precision, lambda w: average_precision_score(LABELS, SCORES, sample_weight=w)),
@@ -44,6 +50,10 @@ REFERENCES = {
     "ece": (
         bootstrap.calibration_error(LABELS, SCORES),
         lambda w: metrics.expected_calibration_error(LABELS[drawn(w)], SCORES[drawn(w)]),
+    ),
+    "ece_balanced": (
+        bootstrap.calibration_error(LABELS, SCORES, sources=SOURCES),
+        lambda w: even_odds_error(drawn(w)),
     ),
     "macro_f1": (
         bootstrap.macro_f1(LABELS + 1, (SCORES > 0.5).astype(int), 4),

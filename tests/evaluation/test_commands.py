@@ -1,6 +1,7 @@
 """`macbdf evaluate` and `macbdf robustness` from a tree on disk to the table."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -96,3 +97,23 @@ def test_an_unknown_distortion_is_a_usage_error(fakeavceleb_tree, tiny_folder, t
     options = ["--dataset", "fakeavceleb", "--root", fakeavceleb_tree, "--distortions", "jpg"]
     assert run("robustness", "--model", tiny_folder, *options, "--json", tmp_path / "r.json") == 2
     assert "jpg" in capsys.readouterr().err
+
+
+def test_calibration_sees_every_clip_as_it_is_and_changed(fakeavceleb_tree, tiny_folder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder, folder)
+    options = ["--dataset", "fakeavceleb", "--root", fakeavceleb_tree, "--source", "rendered people"]
+    assert run("calibrate", "--model", folder, *options) == 0
+    plain = json.loads((folder / "config.json").read_text())["calibration"]
+    assert run("calibrate", "--model", folder, *options, "--under", "opus/2", "audio_noise/3") == 0
+    changed = json.loads((folder / "config.json").read_text())["calibration"]
+    assert (plain["clips"], changed["clips"]) == (9, 27), "the broken clip has no score"
+    assert plain["source"] == "rendered people"
+    assert changed["source"] == "rendered people, as they are and under opus/2, audio_noise/3"
+    assert changed["audio"] != plain["audio"]
+
+
+def test_a_condition_without_a_severity_is_a_usage_error(fakeavceleb_tree, tiny_folder, capsys):
+    options = ["--dataset", "fakeavceleb", "--root", fakeavceleb_tree, "--source", "any", "--under", "opus"]
+    assert run("calibrate", "--model", tiny_folder, *options) == 2
+    assert "must read NAME/SEVERITY" in capsys.readouterr().err

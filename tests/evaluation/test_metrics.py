@@ -61,6 +61,17 @@ def test_calibration_error_of_overconfidence():
     assert metrics.expected_calibration_error(labels, np.full(100, 0.95)) == pytest.approx(0.45)
 
 
+def test_at_even_odds_the_share_of_fakes_and_of_a_source_does_not_count():
+    """Nine fakes to one real clip, and a source with nine times as many reals, change nothing."""
+    labels = np.array([1] * 90 + [0] * 9 + [0])
+    sources = [""] * 90 + ["many"] * 9 + ["one"]
+    weights = metrics.even_odds_weights(labels, sources)
+    assert weights[labels == 1].sum() == pytest.approx(1) and weights[90:99].sum() == pytest.approx(weights[99])
+    stated = np.full(100, 0.5)
+    assert metrics.expected_calibration_error(labels, stated) == pytest.approx(0.4)
+    assert metrics.expected_calibration_error(labels, stated, weights=weights) == pytest.approx(0.0)
+
+
 def test_four_classes_of_streams():
     video, audio = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     classes = metrics.stream_classes(video, audio)
