@@ -95,8 +95,8 @@ class Detector:
         self.limits = DecodeLimits(max_duration_s=max_duration_s)
         self.faces = faces or CenterFaceDetector()
         # Training crops (data/cache.py) are cut by the same options: a cropper of its own would look like a forgery.
-        # Faces are looked for in every second step, and may be missed as long as with the defaults.
-        self.tracking = TrackOptions(detect_every=2, max_misses=1)
+        # Faces are looked for in every second step, or every fourth while they stay; 5 Hz need no more.
+        self.tracking = TrackOptions(detect_every=2, steady_every=4, max_misses=1)
         judge = WindowAnswers(self.model) if isinstance(model, torch.nn.Module) else model
         self.scorer = WindowScorer(judge, processor, self.calibration, batch_size)
 

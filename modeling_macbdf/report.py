@@ -63,6 +63,7 @@ def run_facts(detector: Any) -> dict[str, Any]:
         "window_steps": detector.config.num_frames,
         "crop_px": detector.tracking.crop_size,
         "detect_every_steps": detector.tracking.detect_every,
+        "steady_every_steps": detector.tracking.steady_every,
         "real_below": detector.calibration["real_below"],
         "fake_above": detector.calibration["fake_above"],
     }

@@ -138,7 +138,7 @@ def network_size(width: int, height: int, max_side: int) -> tuple[int, int]:
 
 def shrink(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
     """Resize a frame to (width, height) for the network. Large ones first lose whole rows and columns: cheap."""
-    stride = max(rgb.shape[1] // (2 * size[0]), 1)
+    stride = max(int(rgb.shape[1] / (1.5 * size[0])), 1)
     # Channel by channel: a copy whose innermost axis has three elements takes four times as long.
     coarse = np.stack([rgb[::stride, ::stride, channel] for channel in range(3)], axis=-1)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BILINEAR)

@@ -22,6 +22,8 @@ class TrackOptions:
         crop_size (`int`): Side S of a crop in pixels.
         crop_scale (`float`): Side of the crop over the longer side of the face box.
         detect_every (`int`): Steps from one detection to the next; boxes between are interpolated.
+        steady_every (`int`): The same after two detections that found the same faces in the same places.
+        steady_iou (`float`): Boxes that overlap at least this much are in the same place.
         max_misses (`int`): Detections in a row that may miss a face before its track ends.
         smooth_centre, smooth_size (`int`): Radius of the centred triangular window over box centres and box sizes.
         min_iou (`float`): Two boxes overlapping at least this much may be the same face.
@@ -35,6 +37,8 @@ class TrackOptions:
     crop_size: int = 160
     crop_scale: float = 1.4
     detect_every: int = 1
+    steady_every: int = 1
+    steady_iou: float = 0.9
     max_misses: int = 3
     smooth_centre: int = 2
     smooth_size: int = 4
@@ -46,7 +50,7 @@ class TrackOptions:
     max_faces: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("crop_size", "detect_every", "max_faces"):
+        for name in ("crop_size", "detect_every", "steady_every", "max_faces"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}.")
         for name in ("max_misses", "smooth_centre", "smooth_size"):
@@ -61,9 +65,14 @@ class TrackOptions:
         return max(self.smooth_centre, self.smooth_size)
 
     @property
+    def max_age(self) -> int:
+        """Steps from the last detection of a face to the end of its track: one gap, and a short one for each miss."""
+        return max(self.detect_every, self.steady_every) + self.max_misses * self.detect_every
+
+    @property
     def lag(self) -> int:
         """Steps from a frame going in to its crops coming out, at most."""
-        return self.reach + (self.max_misses + 1) * self.detect_every
+        return self.reach + self.max_age
 
 
 @dataclass(slots=True)
@@ -171,6 +180,19 @@ def face_row(face: Face) -> NDArray[np.float64]:
 def _boxes(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     table = np.stack(rows)
     return np.concatenate([table[:, :2] - table[:, 2:4] / 2, table[:, :2] + table[:, 2:4] / 2], axis=1)
+
+
+def all_steady(
+    old: Sequence[NDArray[np.float64]],
+    new: Sequence[NDArray[np.float64]],
+    pairs: Sequence[tuple[int, int]],
+    min_iou: float,
+) -> bool:
+    """Return whether there are faces, and the new rows are the old ones, each in its place: `pairs` are of `match`."""
+    if not pairs or not len(old) == len(new) == len(pairs):
+        return False
+    overlap = iou(_boxes(old), _boxes(new))
+    return bool(min(overlap[pair] for pair in pairs) >= min_iou)
 
 
 def match(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .crops import crop_square, square_of, to_crop_pixels
 from .decode import Frame
 from .faces import Face, FaceDetector
-from .linking import SceneCuts, Track, TrackOptions, face_row, match
+from .linking import SceneCuts, Track, TrackOptions, all_steady, face_row, match
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,13 @@ class FaceTracker:
         self._looked_at: Frame | None = None
         self._is_cut = False
         self._last_detection: int | None = None  # step
+        self._steady = False  # in the last two detections nothing moved
 
     def wants_faces(self, frame: Frame) -> bool:
         """Return whether the detector should run on this frame: its turn, or a new scene."""
         last = self._last_detection
-        return self._begins_scene(frame) or last is None or frame.step - last >= self.options.detect_every
+        every = max(self.options.detect_every, self.options.steady_every if self._steady else 1)
+        return self._begins_scene(frame) or last is None or frame.step - last >= every
 
     def push(self, frame: Frame, faces: Sequence[Face] | None) -> list[TrackedCrop]:
         """Take the next step's frame and its faces (None: not looked for), and return the crops that are ready.
@@ -116,7 +118,7 @@ class FaceTracker:
         if faces is not None:
             self._last_detection = frame.step
             self._link(frame.step, self._usable(faces))
-        self._end_tracks(frame.step, max_age=(self.options.max_misses + 1) * self.options.detect_every)
+        self._end_tracks(frame.step, max_age=self.options.max_age)
         ready += self._ready()
         while self._frames[0].step <= frame.step - self.options.lag:
             self._frames.popleft()
@@ -144,7 +146,9 @@ class FaceTracker:
     def _link(self, step: int, faces: list[Face]) -> None:
         alive = [track for track in self._tracks if not track.ended]
         rows = [face_row(face) for face in faces]
-        pairs = match([track.last_row for track in alive], rows, self.options)
+        before = [track.last_row for track in alive]
+        pairs = match(before, rows, self.options)
+        self._steady = all_steady(before, rows, pairs, self.options.steady_iou)
         for track_index, face_index in pairs:
             alive[track_index].add(step, rows[face_index])
         taken = {face_index for _, face_index in pairs}

@@ -1,5 +1,7 @@
 """Detections become steady tracks: gaps are bridged, cuts end a track, faces stay apart, streaming changes nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -151,6 +153,34 @@ def test_sparse_detection_calls_the_detector_less_often():
     assert script.calls == 7
     assert len(track.steps) == 19
     np.testing.assert_allclose(track.boxes[4:-4, 0], (30 + 3 * np.arange(19))[4:-4], atol=1e-3)
+
+
+def looked_at(centres, **options):
+    """Steps in which the tracker asks for faces, and its tracks; None = no face there."""
+    tracker, asked, crops = FaceTracker(replace(SMALL, **options)), [], {}
+    for frame in frames(len(centres)):
+        faces = None
+        if tracker.wants_faces(frame):
+            asked.append(frame.step)
+            faces = [face(centres[frame.step])] if centres[frame.step] else []
+        for crop in tracker.push(frame, faces):
+            assert frame.step - crop.step <= tracker.options.lag
+            crops.setdefault(crop.track_id, []).append(crop)
+    for crop in tracker.flush():
+        crops.setdefault(crop.track_id, []).append(crop)
+    return asked, [stack_track(crops[key]) for key in sorted(crops)]
+
+
+def test_a_face_that_stays_is_looked_for_less_often():
+    sparse = {"detect_every": 2, "steady_every": 4, "max_misses": 1}
+    asked, (track,) = looked_at([60] * 10 + [60 + 4 * k for k in range(10)], **sparse)
+    assert asked == [0, 2, 6, 10, 14, 16, 18], "at rest every fourth step, moving every second one"
+    assert len(track.steps) == 20
+    asked, tracks = looked_at([60] * 8 + [None] * 3 + [60] * 9, **sparse)
+    assert asked == [0, 2, 6, 10, 12, 16], "one miss at rest is looked at again soon, and ends nothing"
+    assert [len(track.steps) for track in tracks] == [20]
+    asked, tracks = looked_at([60] * 8 + [None] * 7 + [60] * 5, **sparse)
+    assert [(track.steps[0], track.steps[-1]) for track in tracks] == [(0, 6), (16, 19)]
 
 
 def test_landmarks_are_in_crop_pixels():
