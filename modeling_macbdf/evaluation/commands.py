@@ -19,6 +19,7 @@ from ..inference import Detector
 from ..report import dump_json, write_atomically
 from .calibration import IDENTITY, calibrate, with_answer
 from .card import model_card
+from .distortions import PROFILES, SOUND
 from .evaluate import evaluate
 from .groups import by_group
 from .masked import MaskedModel
@@ -220,8 +221,17 @@ def run_calibrate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _copies(row: Row) -> list[Row]:
-    """The clip's row as it is, and one for each condition that it was judged under."""
-    return [row, *(row | said for said in row["conditions"].values())]
+    """The clip's row as it is, and one for each condition that it was judged under.
+
+    The answer of a stream that the condition leaves alone is no second observation, and is left out.
+    """
+    copies = [row]
+    for condition, said in row["conditions"].items():
+        name = condition.partition("/")[0]
+        same = "video" if name in SOUND else "" if name in PROFILES else "audio"
+        distances = {stream: value for stream, value in said["distances"].items() if stream != same}
+        copies.append(row | said | {"distances": distances} | ({f"p_fake_{same}": None} if same else {}))
+    return copies
 
 
 def run_card(arguments: argparse.Namespace) -> Path:

@@ -110,7 +110,8 @@ def test_calibration_sees_every_clip_as_it_is_and_changed(fakeavceleb_tree, tiny
     assert (plain["clips"], changed["clips"]) == (9, 27), "the broken clip has no score"
     assert plain["source"] == "rendered people"
     assert changed["source"] == "rendered people, as they are and under opus/2, audio_noise/3"
-    assert changed["audio"] != plain["audio"]
+    assert changed["audio"] != plain["audio"] and changed["joint"] != plain["joint"]
+    assert changed["video"] == plain["video"], "what only the sound undergoes is no new look at the picture"
 
 
 def test_a_condition_without_a_severity_is_a_usage_error(fakeavceleb_tree, tiny_folder, capsys):
