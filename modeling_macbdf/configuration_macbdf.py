@@ -350,9 +350,10 @@ class MACBDFConfig(PreTrainedConfig):
             pair = calibration[name]
             good = isinstance(pair, list | tuple) and len(pair) == 2 and pair[0] > 0
             _check(good, f"calibration[{name!r}] must be [scale > 0, bias], but got {pair}")
-        low, high = calibration.get("real_below", 0.5), calibration.get("fake_above", 0.5)
         rule = "0 <= real_below <= fake_above <= 1"
-        _check(0 <= low <= high <= 1, f"calibration must have {rule}, but got {low} and {high}")
+        for own in (calibration, calibration.get("voice_alone", {})):
+            low, high = own.get("real_below", 0.5), own.get("fake_above", 0.5)
+            _check(0 <= low <= high <= 1, f"calibration must have {rule}, but got {low} and {high}")
 
 
 def _num_levels(tower: PreTrainedConfig) -> float:

@@ -155,10 +155,11 @@ def answer(
     tracks = verdicts.by_track(scores)
     faces = [seen.face(t, verdicts.pool(w.joint for w in tracks[t]), rate_hz) for t in tracks if t in seen.steps]
     distances = verdicts.mean_distances(scores)
+    thresholds = verdicts.in_force(calibration, voice_alone="video" not in p)
     doubts = [*seen.doubts(), *doubts]
     return replace(
         result,
-        verdict=Verdict.INCONCLUSIVE if doubts else verdicts.decide(p["joint"], calibration, distances),
+        verdict=Verdict.INCONCLUSIVE if doubts else verdicts.decide(p["joint"], thresholds, distances),
         p_fake=p["joint"],
         p_fake_video=p.get("video"),
         p_fake_audio=p.get("audio"),

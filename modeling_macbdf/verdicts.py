@@ -154,10 +154,16 @@ def pool(log_odds: Iterable[float], top_share: float = 0.25) -> float:
     return sum(top) / len(top)
 
 
+def in_force(calibration: Mapping[str, Any], voice_alone: bool) -> Mapping[str, Any]:
+    """The calibration with the thresholds that hold: of a voice alone its own ones, where they were fitted."""
+    return {**calibration, **calibration.get("voice_alone", {})} if voice_alone else calibration
+
+
 def decide(p_fake: float, calibration: Mapping[str, Any], distances: Mapping[str, float] | None = None) -> Verdict:
     """The verdict: two thresholds on the calibrated probability with "inconclusive" between them.
 
-    It is "inconclusive" at any probability where a stream is too far from all that was trained on.
+    `calibration` has the thresholds `in_force`. It is "inconclusive" at any probability where a stream is too far from
+    all that was trained on.
     """
     if unfamiliar(distances or {}, calibration):
         return Verdict.INCONCLUSIVE

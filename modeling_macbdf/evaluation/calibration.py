@@ -106,7 +106,9 @@ def calibrate(rows: Sequence[Mapping[str, Any]], source: str) -> dict[str, Any]:
 def with_answer(
     calibration: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]], answer: str, source: str
 ) -> dict[str, Any]:
-    """The calibration with one answer fitted on other clips; verdict thresholds and the other answers stay.
+    """The calibration with one answer fitted on other clips; the other answers stay, and so do the verdict thresholds.
+
+    For "audio", files that are judged on the voice alone get thresholds of their own from these clips ("voice_alone").
 
     Args:
         calibration: of `calibrate`.
@@ -126,13 +128,21 @@ def with_answer(
             f"rows must hold clips of both classes for {answer!r}, but hold {sorted(set(labels.tolist()))}"
         )
     fitted = fit_platt(labels, log_odds, metrics.source_weights(labels, [row["source"] for row in chosen]))
+    alone = [row for row in chosen if _kind(row) == "audio"]
+    own = {"voice_alone": _thresholds(alone, fitted)} if answer == "audio" and alone else {}
     limits = {name: value for name, value in distance_limits(chosen).items() if name == answer}
     return {
         **calibration,
         answer: fitted,
+        **own,
         "distance_limit": calibration.get("distance_limit", {}) | limits,
         "source": f"{calibration['source']}; {answer}: {source}",
     }
+
+
+def _thresholds(rows: Sequence[Mapping[str, Any]], scale_bias: Sequence[float]) -> dict[str, float]:
+    labels = np.array([row["label"] for row in rows], int)
+    return dict(verdict_thresholds(labels, _probabilities(rows, scale_bias)))
 
 
 def distance_limits(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from ..provenance import in_words
-from ..verdicts import FileResult, Segment, Verdict
+from ..verdicts import FileResult, Segment, Verdict, in_force
 from .collect import Evidence
 from .pictures import data_uri, face_strip, spectrogram
 
@@ -26,7 +26,8 @@ def verdict_card(result: FileResult, calibration: Mapping[str, Any]) -> str:
             f"<p><b>{escape(result.status)}</b>: {escape(result.reason)}</p>"
             "<p>There is no probability, because nothing was judged.</p></section>"
         )
-    low, high = calibration["real_below"], calibration["fake_above"]
+    thresholds = in_force(calibration, voice_alone=result.p_fake_video is None)
+    low, high = thresholds["real_below"], thresholds["fake_above"]
     reason = f"<p><b>{escape(result.status)}</b>: {escape(result.reason)}</p>" if result.reason else ""
     return (
         f'<section class="m-card m-{result.verdict}" role="status"><h2>{HEADLINES[result.verdict]}</h2>'
@@ -72,6 +73,7 @@ def timeline(result: FileResult, evidence: Evidence, calibration: Mapping[str, A
     """
     if not result.timeline:
         return '<p class="m-small">Nothing was judged, so there is no timeline.</p>'
+    calibration = in_force(calibration, voice_alone=result.p_fake_video is None)
     end_s = result.timeline[-1].end_s
     lanes = "".join(_lane(result.timeline, name, words, end_s, calibration) for name, words in _LANES)
     worst = max(result.timeline, key=lambda segment: segment.p_fake)

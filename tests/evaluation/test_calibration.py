@@ -129,6 +129,20 @@ def test_one_answer_is_fitted_on_other_clips_and_the_rest_stays():
         with_answer(None, other, "video", "second")
 
 
+def test_a_voice_alone_gets_thresholds_of_its_own():
+    """At most one real voice in twenty is called fake, whatever the threshold of clips with a picture."""
+    whole, voices = calibrate(rows(separation=2.0), "first"), rows(n=400, separation=1.0)
+    for row in voices:
+        row.update(status="no_video", p_fake_audio=row["p_fake"], audio_label=row["label"])
+    changed = with_answer(whole, voices, "audio", "second")
+    scale, bias = changed["audio"]
+    p = np.array([row["p_fake"] for row in voices if row["label"] == 0])
+    calibrated = 1 / (1 + np.exp(-(scale * np.log(p / (1 - p)) + bias)))
+    assert np.mean(calibrated >= changed["voice_alone"]["fake_above"]) <= 0.05
+    assert changed["fake_above"] == whole["fake_above"] != changed["voice_alone"]["fake_above"]
+    assert "voice_alone" not in with_answer(whole, rows(separation=2.0), "video", "second")
+
+
 def test_the_clips_that_a_recipe_does_not_train_on_are_found(tmp_path):
     recipe = tmp_path / "train.yaml"
     recipe.write_text(
