@@ -43,7 +43,7 @@ def test_a_mirrored_face_keeps_its_landmarks_on_its_eyes(clip):
 
 
 def test_codecs_leave_the_voice_on_the_clock(clip):
-    """MP3 and Vorbis pad the beginning: a delay of 70 ms would look like a shifted voice."""
+    """MP3, Vorbis and Opus pad the beginning: a delay of 70 ms would look like a shifted voice."""
     for seed in range(12):
         heard = _voice_codec(clip.audio, rng(seed), 16000)
         score = np.fft.irfft(np.fft.rfft(clip.audio, 2**17) * np.conj(np.fft.rfft(heard, 2**17)))
