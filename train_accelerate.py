@@ -22,6 +22,7 @@ except ModuleNotFoundError as error:
 
 from modeling_macbdf.training.checkpoints import last_complete_checkpoint
 from modeling_macbdf.training.config import RunConfig, load_config
+from modeling_macbdf.training.memory import keep_freed_memory
 from modeling_macbdf.training.plots import plot_conflict
 from modeling_macbdf.training.run import Run
 
@@ -79,6 +80,8 @@ def train(config: RunConfig, checkpoint: str | None) -> None:
 def main(words: list[str] | None = None) -> int:
     """The command; 2 where configuration, data or disk cannot be used, or a package for it is not installed."""
     options, overrides = parse_arguments(words)
+    if PartialState().device.type == "cpu":
+        keep_freed_memory()
     try:
         config = load_config(options.config, overrides)
         say(config.as_yaml())

@@ -16,6 +16,7 @@ from .checkpoint import UntrainedModelError, load_checkpoint, refuse_gaps
 from .media.container import DecodeLimits
 from .media.decode import Frame
 from .media.faces import CenterFaceDetector, FaceDetector
+from .media.noise import level_range_db
 from .media.outcomes import MediaError, Status
 from .media.probe import MediaInfo
 from .media.tracks import TrackOptions
@@ -192,7 +193,8 @@ class Detector:
             raise picture.seen.nothing_judged(self.config.frame_rate_hz, source.path)
         status, reason = _scored_as(info, voice)
         result = replace(result, warnings=tuple(dict.fromkeys(notes)), status=status, reason=reason)
-        doubts = masked_voice(info.audio.codec) if info.audio is not None and voice.audio is not None else []
+        codec = info.audio.codec if info.audio else None
+        doubts = masked_voice(codec, level_range_db(voice.audio)) if voice.audio else []
         return answer(result, scores, picture.seen, self.config, self.calibration, doubts)
 
     def _listen(self, source: Source, info: MediaInfo, notes: list[str]) -> Voice:

@@ -8,11 +8,12 @@ import numpy as np
 
 from .media.audio import SILENCE_PEAK, Audio
 from .media.decode import Frame, steps_on_display
+from .media.noise import level_range_db
 from .media.outcomes import Status
 from .picture import PictureWindows, answer
 from .scoring import Voice, WindowScorer
 from .timing import Stopwatch
-from .verdicts import FileResult, WindowScore
+from .verdicts import FileResult, WindowScore, masked_voice
 from .windows import Window
 
 _FIRST_LASTS = Fraction(1, 25)  # s: how long a frame stays where no second one tells
@@ -162,7 +163,8 @@ class LiveJudge:
         if voice.audio is None:
             reason = f"{voice.reason}: judged on the picture alone"
             result = FileResult(path="live", status=Status.no_audio, reason=reason)
-        return answer(result, self.scores, self._picture.seen, self._config, self._calibration)
+        doubts = masked_voice(None, level_range_db(voice.audio)) if voice.audio else []
+        return answer(result, self.scores, self._picture.seen, self._config, self._calibration, doubts)
 
     def _windows_until(self, now: Fraction) -> Iterator[Window]:
         """The windows that the frame on display completes before the next one comes."""

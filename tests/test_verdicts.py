@@ -8,6 +8,7 @@ from modeling_macbdf.verdicts import (
     decide,
     file_log_odds,
     in_force,
+    masked_voice,
     pool,
     probability,
     timeline,
@@ -51,6 +52,22 @@ def test_a_stream_unlike_the_training_media_gets_no_verdict(distance, verdict):
     reasons = unfamiliar(distances, calibration)
     assert len(reasons) == (verdict is Verdict.INCONCLUSIVE)
     assert all("picture" in reason and "2.10" in reason and "2.00" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("codec", "level_range_db", "words"),
+    [
+        ("aac", 40.0, []),
+        (None, None, []),
+        ("opus", 40.0, ["opus"]),
+        ("aac", 12.4, ["12 dB"]),
+        ("opus", 12.4, ["opus", "12 dB"]),
+    ],
+)
+def test_codecs_and_noise_that_hide_the_voice_are_named(codec, level_range_db, words):
+    doubts = masked_voice(codec, level_range_db)
+    assert len(doubts) == len(words)
+    assert all(word in doubt for word, doubt in zip(words, doubts, strict=True))
 
 
 def test_short_forged_part_is_not_averaged_away():

@@ -1,11 +1,13 @@
 """Fits the calibration that a saved model carries: Platt scaling for each answer, and the two verdict thresholds."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from ..verdicts import Verdict
 from . import metrics
 
 # Answer of the detector -> the field of a scored row, and the label that it is compared with.
@@ -82,25 +84,42 @@ def calibrate(rows: Sequence[Mapping[str, Any]], source: str) -> dict[str, Any]:
     Raises:
         ValueError: if no answer has scored clips of both classes.
     """
-    maps = {}
-    for answer in ANSWERS:
-        chosen = [row for row in rows if _has(row, answer)]
-        labels, log_odds = _columns(chosen, answer)
-        if len(set(labels.tolist())) == 2:
-            maps[answer] = fit_platt(labels, log_odds, metrics.source_weights(labels, [r["source"] for r in chosen]))
+    maps = _maps(rows)
     # Every clip by the answer that a user would be given: sound and picture together, or the only stream that it has.
     given = {kind: [row for row in rows if _kind(row) == kind and kind in maps] for kind in ANSWERS}
     labels = np.array([row["label"] for kind in given for row in given[kind]], int)
     if len(set(labels.tolist())) < 2:
         raise ValueError(f"rows must hold scored clips of both classes, but the classes are {sorted(set(labels))}")
-    probabilities = np.concatenate([_probabilities(given[kind], maps[kind]) for kind in given if kind in maps])
     return {
         **maps,
-        **verdict_thresholds(labels, probabilities),
+        **_thresholds([(row, maps[kind]) for kind in given for row in given[kind]]),
         "distance_limit": distance_limits(rows),
         "source": source,
         "clips": len(labels),
     }
+
+
+def _maps(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Platt scaling of each answer that has clips of both classes.
+
+    Files with and without sound share one scaling where both can be fitted: two of them would rank a list of files by
+    whether they have sound. The model's log-odds of a picture are on the scale of its joint ones.
+    """
+    chosen = {answer: [row for row in rows if _has(row, answer)] for answer in ANSWERS}
+    maps = {answer: _fit(chosen[answer], answer) for answer in ANSWERS if _both_classes(chosen[answer], answer)}
+    if "joint" in maps and "video" in maps:
+        pictures = [row for row in rows if row["p_fake"] is not None and _kind(row) in ("joint", "video")]
+        maps["joint"] = maps["video"] = _fit(pictures, "joint")
+    return maps
+
+
+def _fit(rows: Sequence[Mapping[str, Any]], answer: str) -> list[float]:
+    labels, log_odds = _columns(rows, answer)
+    return fit_platt(labels, log_odds, metrics.source_weights(labels, [row["source"] for row in rows]))
+
+
+def _both_classes(rows: Sequence[Mapping[str, Any]], answer: str) -> bool:
+    return len({row[ANSWERS[answer][1]] for row in rows}) == 2
 
 
 def with_answer(
@@ -122,27 +141,37 @@ def with_answer(
     if not calibration:
         raise ValueError(f"answer {answer!r} must be added to a whole calibration, but the model has none")
     chosen = [row for row in rows if _has(row, answer)]
-    labels, log_odds = _columns(chosen, answer)
-    if len(set(labels.tolist())) < 2:
-        raise ValueError(
-            f"rows must hold clips of both classes for {answer!r}, but hold {sorted(set(labels.tolist()))}"
-        )
-    fitted = fit_platt(labels, log_odds, metrics.source_weights(labels, [row["source"] for row in chosen]))
-    alone = [row for row in chosen if _kind(row) == "audio"]
-    own = {"voice_alone": _thresholds(alone, fitted)} if answer == "audio" and alone else {}
+    if not _both_classes(chosen, answer):
+        held = sorted({row[ANSWERS[answer][1]] for row in chosen})
+        raise ValueError(f"rows must hold clips of both classes for {answer!r}, but hold {held}")
+    fitted = _fit(chosen, answer)
+    alone = [(row, fitted) for row in chosen if _kind(row) == "audio"]
+    own = {"voice_alone": _thresholds(alone)} if answer == "audio" and alone else {}
     limits = {name: value for name, value in distance_limits(chosen).items() if name == answer}
     return {
         **calibration,
         answer: fitted,
         **own,
         "distance_limit": calibration.get("distance_limit", {}) | limits,
-        "source": f"{calibration['source']}; {answer}: {source}",
+        "source": f"{_without(calibration['source'], answer)}; {answer}: {source}",
     }
 
 
-def _thresholds(rows: Sequence[Mapping[str, Any]], scale_bias: Sequence[float]) -> dict[str, float]:
-    labels = np.array([row["label"] for row in rows], int)
-    return dict(verdict_thresholds(labels, _probabilities(rows, scale_bias)))
+def _without(source: str, answer: str) -> str:
+    """The words on a calibration's source less those on an answer that was fitted before."""
+    return re.sub(rf"; {answer}: .*?(?=; (?:{'|'.join(ANSWERS)}): |$)", "", source)
+
+
+def _thresholds(judged: Sequence[tuple[Mapping[str, Any], Sequence[float]]]) -> dict[str, float]:
+    """The verdict thresholds over rows with their [scale, bias].
+
+    Raw log-odds are inconclusive only where something other than the score speaks against a verdict, as noise does;
+    such a clip is called neither real nor fake at any threshold.
+    """
+    spoken = [pair for pair in judged if pair[0].get("verdict") != Verdict.INCONCLUSIVE]
+    labels, log_odds = _columns([row for row, _ in spoken], "joint")
+    scale, bias = np.array([pair for _, pair in spoken], float).reshape(-1, 2).T
+    return dict(verdict_thresholds(labels, 1 / (1 + np.exp(-(scale * log_odds + bias)))))
 
 
 def distance_limits(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -169,8 +198,3 @@ def _columns(rows: Sequence[Mapping[str, Any]], answer: str) -> tuple[np.ndarray
     score, label = ANSWERS[answer]
     p = np.clip(np.array([row[score] for row in rows], float), 1e-15, 1 - 1e-15)
     return np.array([row[label] for row in rows], int), np.log(p / (1 - p))
-
-
-def _probabilities(rows: Sequence[Mapping[str, Any]], scale_bias: Sequence[float]) -> np.ndarray:
-    _, log_odds = _columns(rows, "joint")
-    return 1 / (1 + np.exp(-(scale_bias[0] * log_odds + scale_bias[1])))

@@ -125,6 +125,8 @@ def test_one_answer_is_fitted_on_other_clips_and_the_rest_stays():
         name: value for name, value in whole.items() if name not in ("video", "source", "distance_limit")
     }
     assert changed["source"] == "first; video: second"
+    both = with_answer(changed, other, "joint", "third")
+    assert with_answer(both, other, "video", "fourth")["source"] == "first; joint: third; video: fourth"
     with pytest.raises(ValueError, match="whole calibration"):
         with_answer(None, other, "video", "second")
 
@@ -141,6 +143,31 @@ def test_a_voice_alone_gets_thresholds_of_its_own():
     assert np.mean(calibrated >= changed["voice_alone"]["fake_above"]) <= 0.05
     assert changed["fake_above"] == whole["fake_above"] != changed["voice_alone"]["fake_above"]
     assert "voice_alone" not in with_answer(whole, rows(separation=2.0), "video", "second")
+
+
+def test_files_with_and_without_sound_share_one_scale():
+    """The same log-odds give the same probability, or a list would be ranked by which files have sound."""
+    clips = rows()
+    for row in clips[1::3] + clips[2::3]:
+        row["p_fake"] = 0.5 + (row["p_fake"] - 0.5) / 2  # the joint answer is less sure than the picture's
+    fitted = calibrate(clips, "made")
+    assert fitted["joint"] == fitted["video"]
+
+
+def test_clips_that_get_no_verdict_do_not_set_the_thresholds():
+    clips = rows(separation=3.0)
+    clean = calibrate(clips, "made")
+    noisy = [row | {"p_fake": 0.999, "verdict": "inconclusive"} for row in clips if row["label"] == 0]
+    with_noise = calibrate(clips + noisy, "made")
+
+    def called_fake(calibration: dict) -> float:
+        scale, bias = calibration["joint"]
+        p = np.array([row["p_fake"] for row in clips if row["label"] == 0])
+        return np.mean(1 / (1 + np.exp(-(scale * np.log(p / (1 - p)) + bias))) >= calibration["fake_above"])
+
+    assert called_fake(with_noise) == called_fake(clean)
+    heard = [row | {"verdict": "fake"} for row in noisy]
+    assert called_fake(calibrate(clips + heard, "made")) < called_fake(clean)
 
 
 def test_the_clips_that_a_recipe_does_not_train_on_are_found(tmp_path):
