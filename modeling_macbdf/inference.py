@@ -6,7 +6,9 @@ Picture and model work window by window, so that memory does not grow with the l
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -162,29 +164,33 @@ class Detector:
             result = replace(result, status=Status.internal_error, reason=f"{type(error).__name__}: {error}")
         return replace(result, seconds=watch.result())
 
-    def stream(self, memory_s: float = 600.0, max_wait_s: float = 2.0) -> LiveJudge:
+    def stream(self, memory_s: float = 600.0, max_wait_s: float = 2.0, audio_codec: str | None = None) -> LiveJudge:
         """Judges a live feed.
 
         Args:
             memory_s: how far back the running verdict reaches, in seconds.
             max_wait_s: how long a window waits for sound that is late, in seconds.
+            audio_codec: in which the sound came, in FFmpeg's words; "opus" hides what tells voices apart.
         """
         picture = PictureWindows(self.config, self.faces, self.tracking, Stopwatch("faces"), Watcher())
-        return LiveJudge(self.scorer, picture, self.config, self.calibration, memory_s, max_wait_s)
+        return LiveJudge(self.scorer, picture, self.config, self.calibration, memory_s, max_wait_s, audio_codec)
 
     def _judge(
         self, source: Source, result: FileResult, info: MediaInfo, watch: Stopwatch, watcher: Watcher
     ) -> FileResult:
+        heard: list[str] = []
         notes: list[str] = []
         watcher.on_info(info)
-        with watch.stage("decode"):
-            voice = self._listen(source, info, notes)
-        watcher.on_voice(voice)
         picture = PictureWindows(self.config, self.faces, self.tracking, watch, watcher)
-        if info.video:
-            windows = self._picture(source.frames(self.config.frame_rate_hz, notes), picture, watch, watcher)
-        else:
-            windows = iter(self._sound(source.path, voice))
+        with ThreadPoolExecutor(1) as ear:
+            listening = ear.submit(self._listen, source, info, heard)
+            frames = source.frames(self.config.frame_rate_hz, notes) if info.video else iter(())
+            shown = self._picture(frames, picture, watch, watcher)
+            first = list(islice(shown, 1))  # the sound is read while the first window of the picture is made
+            with watch.stage("decode"):
+                voice = listening.result()
+        watcher.on_voice(voice)
+        windows = chain(first, shown) if info.video else iter(self._sound(source.path, voice))
         scores = []
         for score in self.scorer.score(_each(windows, watcher.on_window), voice, watch):
             scores.append(score)
@@ -192,7 +198,7 @@ class Detector:
         if not scores:
             raise picture.seen.nothing_judged(self.config.frame_rate_hz, source.path)
         status, reason = _scored_as(info, voice)
-        result = replace(result, warnings=tuple(dict.fromkeys(notes)), status=status, reason=reason)
+        result = replace(result, warnings=tuple(dict.fromkeys(heard + notes)), status=status, reason=reason)
         codec = info.audio.codec if info.audio else None
         doubts = masked_voice(codec, level_range_db(voice.audio)) if voice.audio else []
         return answer(result, scores, picture.seen, self.config, self.calibration, doubts)

@@ -11,6 +11,7 @@ from typing import Any
 from .verdicts import Provenance
 
 _OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
+_NO_PLACE = "c2pa knows no place for them in this kind of file"
 _NO_TRUST_LIST = "signingCredential.untrusted"  # always reported, because no list of signers is given
 
 
@@ -28,7 +29,8 @@ def read_provenance(path: str | os.PathLike[str]) -> Provenance | None:
         with reader:
             return _from_reader(reader)
     except c2pa.C2paError as error:
-        return Provenance("unreadable", problems=(str(error),))
+        unknown = str(error).startswith("NotSupported")
+        return Provenance("unreadable", problems=(_NO_PLACE if unknown else str(error),))
 
 
 def _c2pa() -> Any:

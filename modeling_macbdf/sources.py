@@ -22,7 +22,7 @@ DECODER_THREADS = max(4, os.cpu_count() or 1)
 
 
 class Source(Protocol):
-    """A clip as the detector takes it in. Every method may raise `MediaError`."""
+    """A clip as the detector takes it in. Every method may raise `MediaError`; sound and frames are read at once."""
 
     path: str
 
@@ -84,7 +84,7 @@ class Watcher:
         """What the clip declares."""
 
     def on_voice(self, voice: Voice) -> None:
-        """The sound, or why there is none."""
+        """The sound, or why there is none; before the first window, but after the frames of that."""
 
     def on_frame(self, frame: Frame) -> None:
         """Each frame, before faces are looked for; its crops come a few steps later."""

@@ -89,6 +89,7 @@ class LiveJudge:
         calibration: the detector's.
         memory_s: how far back the running verdict reaches, in seconds.
         max_wait_s: how long a window waits for sound that is late, in seconds.
+        audio_codec: in which the sound came; None where it is not known.
 
     Raises:
         ValueError: if `memory_s` holds no window, or `max_wait_s` is negative.
@@ -102,6 +103,7 @@ class LiveJudge:
         calibration: dict[str, Any],
         memory_s: float = 600.0,
         max_wait_s: float = 2.0,
+        audio_codec: str | None = None,
     ) -> None:
         shortest_s = config.num_frames / config.frame_rate_hz
         if memory_s < shortest_s or max_wait_s < 0:
@@ -111,7 +113,7 @@ class LiveJudge:
             )
         self.scores: list[WindowScore] = []
         self._scorer, self._picture, self._config, self._calibration = scorer, picture, config, calibration
-        self._memory_s, self._max_wait_s = memory_s, max_wait_s
+        self._memory_s, self._max_wait_s, self._audio_codec = memory_s, max_wait_s, audio_codec
         self._rate = Fraction(config.frame_rate_hz).limit_denominator(100_000)
         self._sound = LiveVoice(config.sampling_rate, config.frame_rate_hz)
         self._watch = Stopwatch("model")
@@ -163,7 +165,7 @@ class LiveJudge:
         if voice.audio is None:
             reason = f"{voice.reason}: judged on the picture alone"
             result = FileResult(path="live", status=Status.no_audio, reason=reason)
-        doubts = masked_voice(None, level_range_db(voice.audio)) if voice.audio else []
+        doubts = masked_voice(self._audio_codec, level_range_db(voice.audio)) if voice.audio else []
         return answer(result, self.scores, self._picture.seen, self._config, self._calibration, doubts)
 
     def _windows_until(self, now: Fraction) -> Iterator[Window]:

@@ -104,6 +104,15 @@ def test_absence_is_not_evidence(talking_clip):
     assert "absence is not evidence" in in_words(found)
 
 
+def test_a_kind_of_file_without_a_place_for_credentials_is_told_in_words(tmp_path):
+    (tmp_path / "clip.webm").write_bytes(b"\x1aE\xdf\xa3" + bytes(100))
+    found = read_provenance(tmp_path / "clip.webm")
+    assert found.state == "unreadable"
+    assert in_words(found) == (
+        "Content credentials could not be read: c2pa knows no place for them in this kind of file."
+    )
+
+
 def test_what_is_no_media_is_unreadable(tmp_path):
     (tmp_path / "letter.mp4").write_text("hello")
     assert read_provenance(tmp_path / "letter.mp4").state == "unreadable"

@@ -48,6 +48,15 @@ def test_a_feed_is_judged_like_the_file(detector, talking_clip, offline, seconds
     assert [face.box for face in result.faces] == [face.box for face in expected.faces]
 
 
+def test_a_feed_in_opus_gets_no_verdict(detector, talking_clip, offline):
+    live = detector.stream(audio_codec="opus")
+    play(live, talking_clip, 0.0)
+    result = live.finish()
+    assert result.verdict == "inconclusive"
+    assert any("opus" in warning for warning in result.warnings)
+    assert result.p_fake == pytest.approx(offline[0].p_fake, abs=1e-5)
+
+
 def test_sound_that_never_comes_is_waited_for_only_so_long(detector, talking_clip):
     live = detector.stream(max_wait_s=0.0)
     scores = [score for frame in iter_frames(talking_clip, None) for score in live.push_frame(frame.rgb, frame.pts_s)]

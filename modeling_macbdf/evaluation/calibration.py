@@ -16,6 +16,7 @@ ANSWERS = {
     "video": ("p_fake_video", "video_label"),
     "audio": ("p_fake_audio", "audio_label"),
 }
+THRESHOLDS = "thresholds"  # the part of a calibration that is no answer
 
 IDENTITY: dict[str, Any] = {
     "joint": [1.0, 0.0],
@@ -85,18 +86,35 @@ def calibrate(rows: Sequence[Mapping[str, Any]], source: str) -> dict[str, Any]:
         ValueError: if no answer has scored clips of both classes.
     """
     maps = _maps(rows)
+    return {**maps, **_limits(rows, maps), "source": source}
+
+
+def with_thresholds(
+    calibration: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]], source: str
+) -> dict[str, Any]:
+    """The calibration with verdict thresholds and distance limits from other clips; what a probability means stays.
+
+    For clips that a verdict must hold for, but that should not say what is likely: forgeries made for the purpose.
+
+    Args:
+        calibration: of `calibrate`.
+        rows, source: as for `calibrate`.
+
+    Raises:
+        ValueError: nothing to add to, or clips of one class only.
+    """
+    old = _whole(calibration, THRESHOLDS)
+    return {**old, **_limits(rows, old), "source": _with_source(old, THRESHOLDS, source)}
+
+
+def _limits(rows: Sequence[Mapping[str, Any]], maps: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict thresholds, the distance limits, and how many clips they come from."""
     # Every clip by the answer that a user would be given: sound and picture together, or the only stream that it has.
-    given = {kind: [row for row in rows if _kind(row) == kind and kind in maps] for kind in ANSWERS}
-    labels = np.array([row["label"] for kind in given for row in given[kind]], int)
-    if len(set(labels.tolist())) < 2:
-        raise ValueError(f"rows must hold scored clips of both classes, but the classes are {sorted(set(labels))}")
-    return {
-        **maps,
-        **_thresholds([(row, maps[kind]) for kind in given for row in given[kind]]),
-        "distance_limit": distance_limits(rows),
-        "source": source,
-        "clips": len(labels),
-    }
+    given = [(row, maps[kind]) for kind in ANSWERS for row in rows if _kind(row) == kind and kind in maps]
+    classes = {row["label"] for row, _ in given}
+    if len(classes) < 2:
+        raise ValueError(f"rows must hold scored clips of both classes, but the classes are {sorted(classes)}")
+    return {**_thresholds(given), "distance_limit": distance_limits(rows), "clips": len(given)}
 
 
 def _maps(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -138,8 +156,7 @@ def with_answer(
     Raises:
         ValueError: nothing to add to, or clips of one class only.
     """
-    if not calibration:
-        raise ValueError(f"answer {answer!r} must be added to a whole calibration, but the model has none")
+    old = _whole(calibration, answer)
     chosen = [row for row in rows if _has(row, answer)]
     if not _both_classes(chosen, answer):
         held = sorted({row[ANSWERS[answer][1]] for row in chosen})
@@ -149,17 +166,25 @@ def with_answer(
     own = {"voice_alone": _thresholds(alone)} if answer == "audio" and alone else {}
     limits = {name: value for name, value in distance_limits(chosen).items() if name == answer}
     return {
-        **calibration,
+        **old,
         answer: fitted,
         **own,
-        "distance_limit": calibration.get("distance_limit", {}) | limits,
-        "source": f"{_without(calibration['source'], answer)}; {answer}: {source}",
+        "distance_limit": old.get("distance_limit", {}) | limits,
+        "source": _with_source(old, answer, source),
     }
 
 
-def _without(source: str, answer: str) -> str:
-    """The words on a calibration's source less those on an answer that was fitted before."""
-    return re.sub(rf"; {answer}: .*?(?=; (?:{'|'.join(ANSWERS)}): |$)", "", source)
+def _whole(calibration: Mapping[str, Any] | None, part: str) -> Mapping[str, Any]:
+    if not calibration:
+        raise ValueError(f"{part} must be added to a whole calibration, but the model has none")
+    return calibration
+
+
+def _with_source(calibration: Mapping[str, Any], part: str, source: str) -> str:
+    """The words on a calibration's source with those on one part, in place of what was said of it before."""
+    parts = "|".join((THRESHOLDS, *ANSWERS))
+    rest = re.sub(rf"; {part}: .*?(?=; (?:{parts}): |$)", "", calibration["source"])
+    return f"{rest}; {part}: {source}"
 
 
 def _thresholds(judged: Sequence[tuple[Mapping[str, Any], Sequence[float]]]) -> dict[str, float]:

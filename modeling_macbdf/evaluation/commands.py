@@ -17,7 +17,7 @@ from ..data.records import ClipRecord
 from ..data.splits import identity_groups
 from ..inference import Detector
 from ..report import dump_json, write_atomically
-from .calibration import IDENTITY, calibrate, with_answer
+from .calibration import ANSWERS, IDENTITY, THRESHOLDS, calibrate, with_answer, with_thresholds
 from .card import model_card
 from .distortions import PROFILES, SOUND
 from .evaluate import evaluate
@@ -49,8 +49,9 @@ def add_calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataset_arguments(parser)
     add_left_out_argument(parser)
     parser.add_argument(
-        "--answer", choices=("joint", "video", "audio"), help="fit this answer only; the rest of the calibration stays"
-    )
+        "--only", choices=(*ANSWERS, THRESHOLDS),
+        help="fit this answer only, or set the verdict thresholds only; the rest of the calibration stays",
+    )  # fmt: skip
     parser.add_argument(
         "--under", nargs="+", default=[], metavar="NAME/SEVERITY",
         help="fit on copies of the clips too, changed as in `macbdf robustness`, such as opus/2 audio_noise/1",
@@ -211,10 +212,12 @@ def run_calibrate(arguments: argparse.Namespace) -> dict[str, Any]:
     rows = [row for record in with_bar(records, len(records)) for row in _copies(robust_row(detector, record, under))]
     source = arguments.source + (f", as they are and under {', '.join(arguments.under)}" if under else "")
     config = AutoConfig.from_pretrained(folder)
-    if arguments.answer is None:
+    if arguments.only is None:
         calibration = calibrate(rows, source)
+    elif arguments.only == THRESHOLDS:
+        calibration = with_thresholds(config.calibration, rows, source)
     else:
-        calibration = with_answer(config.calibration, rows, arguments.answer, source)
+        calibration = with_answer(config.calibration, rows, arguments.only, source)
     config.calibration = calibration
     config.to_json_file(str(folder / "config.json"))  # save_pretrained would leave the code beside it
     return calibration

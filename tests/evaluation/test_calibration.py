@@ -13,6 +13,7 @@ from modeling_macbdf.evaluation.calibration import (
     miss_threshold,
     verdict_thresholds,
     with_answer,
+    with_thresholds,
 )
 from modeling_macbdf.evaluation.commands import not_trained
 
@@ -168,6 +169,19 @@ def test_clips_that_get_no_verdict_do_not_set_the_thresholds():
     assert called_fake(with_noise) == called_fake(clean)
     heard = [row | {"verdict": "fake"} for row in noisy]
     assert called_fake(calibrate(clips + heard, "made")) < called_fake(clean)
+
+
+def test_thresholds_from_other_clips_leave_the_scale():
+    whole, harder = calibrate(rows(), "first"), rows(n=400, separation=1.0)
+    changed = with_thresholds(whole, harder, "second")
+    assert (changed["joint"], changed["video"]) == (whole["joint"], whole["video"])
+    assert changed["fake_above"] > whole["fake_above"]
+    assert changed["clips"] == 400
+    assert changed["source"] == "first; thresholds: second"
+    with pytest.raises(ValueError, match="whole calibration"):
+        with_thresholds(None, harder, "second")
+    with pytest.raises(ValueError, match="both classes"):
+        with_thresholds(whole, [row for row in harder if row["label"] == 1], "second")
 
 
 def test_the_clips_that_a_recipe_does_not_train_on_are_found(tmp_path):

@@ -111,7 +111,12 @@ def test_calibration_sees_every_clip_as_it_is_and_changed(fakeavceleb_tree, tiny
     assert plain["source"] == "rendered people"
     assert changed["source"] == "rendered people, as they are and under opus/2, audio_noise/3"
     assert changed["audio"] != plain["audio"] and changed["joint"] != plain["joint"]
-    assert changed["video"] == plain["video"], "what only the sound undergoes is no new look at the picture"
+    assert changed["video"] == changed["joint"], "files with and without sound share one scale"
+    options[-1] = "noisy copies"
+    assert run("calibrate", "--model", folder, *options, "--under", "audio_noise/5", "--only", "thresholds") == 0
+    limited = json.loads((folder / "config.json").read_text())["calibration"]
+    assert limited["joint"] == changed["joint"]
+    assert limited["source"] == f"{changed['source']}; thresholds: noisy copies, as they are and under audio_noise/5"
 
 
 def test_a_condition_without_a_severity_is_a_usage_error(fakeavceleb_tree, tiny_folder, capsys):
