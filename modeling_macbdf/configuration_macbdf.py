@@ -351,7 +351,7 @@ class MACBDFConfig(PreTrainedConfig):
             good = isinstance(pair, list | tuple) and len(pair) == 2 and pair[0] > 0
             _check(good, f"calibration[{name!r}] must be [scale > 0, bias], but got {pair}")
         rule = "0 <= real_below <= fake_above <= 1"
-        for own in (calibration, calibration.get("voice_alone", {})):
+        for own in (calibration, *calibration.get("alone", {}).values()):
             low, high = own.get("real_below", 0.5), own.get("fake_above", 0.5)
             _check(0 <= low <= high <= 1, f"calibration must have {rule}, but got {low} and {high}")
 

@@ -155,7 +155,7 @@ def answer(
     tracks = verdicts.by_track(scores)
     faces = [seen.face(t, verdicts.pool(w.joint for w in tracks[t]), rate_hz) for t in tracks if t in seen.steps]
     distances = verdicts.mean_distances(scores)
-    thresholds = verdicts.in_force(calibration, voice_alone="video" not in p)
+    thresholds = verdicts.in_force(calibration, p.get("video"), p.get("audio"))
     doubts = [*seen.doubts(), *doubts]
     return replace(
         result,

@@ -66,7 +66,7 @@ def run_facts(detector: Any) -> dict[str, Any]:
         "steady_every_steps": detector.tracking.steady_every,
         "real_below": detector.calibration["real_below"],
         "fake_above": detector.calibration["fake_above"],
-        "voice_alone": detector.calibration.get("voice_alone"),
+        "alone": detector.calibration.get("alone"),
     }
     versions = {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONS_OF}}
     return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions, "settings": settings}

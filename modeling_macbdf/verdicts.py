@@ -156,9 +156,13 @@ def pool(log_odds: Iterable[float], top_share: float = 0.25) -> float:
     return sum(top) / len(top)
 
 
-def in_force(calibration: Mapping[str, Any], voice_alone: bool) -> Mapping[str, Any]:
-    """The calibration with the thresholds that hold: of a voice alone its own ones, where they were fitted."""
-    return {**calibration, **calibration.get("voice_alone", {})} if voice_alone else calibration
+def in_force(calibration: Mapping[str, Any], video: float | None, audio: float | None) -> Mapping[str, Any]:
+    """The calibration with the thresholds that hold for a file with these answers of picture and voice.
+
+    A file of which one stream was judged alone has thresholds of its own, where they were fitted ("alone").
+    """
+    only = "audio" if video is None else "video" if audio is None else None
+    return {**calibration, **calibration.get("alone", {}).get(only, {})}
 
 
 def decide(p_fake: float, calibration: Mapping[str, Any], distances: Mapping[str, float] | None = None) -> Verdict:

@@ -37,11 +37,12 @@ def test_verdict_has_a_middle(p, verdict):
     assert decide(p, CALIBRATION) is verdict
 
 
-def test_a_voice_alone_has_its_own_thresholds_where_they_were_fitted():
-    own = {**CALIBRATION, "voice_alone": {"real_below": 0.1, "fake_above": 0.95}}
-    assert decide(0.9, in_force(own, voice_alone=True)) is Verdict.INCONCLUSIVE
-    assert decide(0.9, in_force(own, voice_alone=False)) is Verdict.FAKE
-    assert decide(0.9, in_force(CALIBRATION, voice_alone=True)) is Verdict.FAKE
+def test_a_stream_alone_has_its_own_thresholds_where_they_were_fitted():
+    own = {**CALIBRATION, "alone": {"audio": {"real_below": 0.1, "fake_above": 0.95}}}
+    assert decide(0.9, in_force(own, video=None, audio=0.9)) is Verdict.INCONCLUSIVE
+    assert decide(0.9, in_force(own, video=0.9, audio=None)) is Verdict.FAKE
+    assert decide(0.9, in_force(own, video=0.9, audio=0.9)) is Verdict.FAKE
+    assert decide(0.9, in_force(CALIBRATION, video=None, audio=0.9)) is Verdict.FAKE
 
 
 @pytest.mark.parametrize(("distance", "verdict"), [(1.9, Verdict.FAKE), (2.1, Verdict.INCONCLUSIVE)])

@@ -108,13 +108,32 @@ def with_thresholds(
 
 
 def _limits(rows: Sequence[Mapping[str, Any]], maps: Mapping[str, Any]) -> dict[str, Any]:
-    """The verdict thresholds, the distance limits, and how many clips they come from."""
+    """The verdict thresholds, the distance limits, and how many clips they come from.
+
+    Files with one stream have thresholds of their own ("alone"), further out where they must be: what is seldom wrong
+    over all files may often be wrong over those.
+    """
     # Every clip by the answer that a user would be given: sound and picture together, or the only stream that it has.
-    given = [(row, maps[kind]) for kind in ANSWERS for row in rows if _kind(row) == kind and kind in maps]
-    classes = {row["label"] for row, _ in given}
-    if len(classes) < 2:
-        raise ValueError(f"rows must hold scored clips of both classes, but the classes are {sorted(classes)}")
-    return {**_thresholds(given), "distance_limit": distance_limits(rows), "clips": len(given)}
+    given = {kind: [row for row in rows if _kind(row) == kind] for kind in ANSWERS if kind in maps}
+    every = [row for kind in given for row in given[kind]]
+    if not _both_labels(every):
+        raise ValueError(f"rows must hold scored clips of both classes, but hold {sorted(set(map(_label, every)))}")
+    both = given.get("joint", [])
+    if not _both_labels(both):
+        both, given = every, {}
+    whole = _thresholds(both, maps)
+    own = {kind: _thresholds(given[kind], maps) for kind in given if kind != "joint" and _both_labels(given[kind])}
+    return {
+        **whole,
+        "alone": {kind: _further_out(thresholds, whole) for kind, thresholds in own.items()},
+        "distance_limit": distance_limits(rows),
+        "clips": len(every),
+    }
+
+
+def _further_out(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """Thresholds under which a verdict must pass both."""
+    return {name: choose(one[name], other[name]) for name, choose in (("real_below", min), ("fake_above", max))}
 
 
 def _maps(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -127,12 +146,14 @@ def _maps(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     maps = {answer: _fit(chosen[answer], answer) for answer in ANSWERS if _both_classes(chosen[answer], answer)}
     if "joint" in maps and "video" in maps:
         pictures = [row for row in rows if row["p_fake"] is not None and _kind(row) in ("joint", "video")]
-        maps["joint"] = maps["video"] = _fit(pictures, "joint")
+        maps["joint"] = maps["video"] = _fit(pictures)
     return maps
 
 
-def _fit(rows: Sequence[Mapping[str, Any]], answer: str) -> list[float]:
-    labels, log_odds = _columns(rows, answer)
+def _fit(rows: Sequence[Mapping[str, Any]], answer: str | None = None) -> list[float]:
+    """Platt scaling of one answer, or of the one that each file is given."""
+    labels = np.array([_label(row) if answer is None else row[ANSWERS[answer][1]] for row in rows], int)
+    log_odds = _log_odds(rows, "p_fake" if answer is None else ANSWERS[answer][0])
     return fit_platt(labels, log_odds, metrics.source_weights(labels, [row["source"] for row in rows]))
 
 
@@ -140,12 +161,16 @@ def _both_classes(rows: Sequence[Mapping[str, Any]], answer: str) -> bool:
     return len({row[ANSWERS[answer][1]] for row in rows}) == 2
 
 
+def _both_labels(rows: Sequence[Mapping[str, Any]]) -> bool:
+    return len(set(map(_label, rows))) == 2
+
+
 def with_answer(
     calibration: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]], answer: str, source: str
 ) -> dict[str, Any]:
     """The calibration with one answer fitted on other clips; the other answers stay, and so do the verdict thresholds.
 
-    For "audio", files that are judged on the voice alone get thresholds of their own from these clips ("voice_alone").
+    For "audio", files that are judged on the voice alone get thresholds of their own from these clips.
 
     Args:
         calibration: of `calibrate`.
@@ -162,13 +187,13 @@ def with_answer(
         held = sorted({row[ANSWERS[answer][1]] for row in chosen})
         raise ValueError(f"rows must hold clips of both classes for {answer!r}, but hold {held}")
     fitted = _fit(chosen, answer)
-    alone = [(row, fitted) for row in chosen if _kind(row) == "audio"]
-    own = {"voice_alone": _thresholds(alone)} if answer == "audio" and alone else {}
+    voices = [row for row in chosen if answer == "audio" and _kind(row) == "audio"]
+    own = {"audio": _thresholds(voices, {"audio": fitted})} if voices else {}
     limits = {name: value for name, value in distance_limits(chosen).items() if name == answer}
     return {
         **old,
         answer: fitted,
-        **own,
+        "alone": old.get("alone", {}) | own,
         "distance_limit": old.get("distance_limit", {}) | limits,
         "source": _with_source(old, answer, source),
     }
@@ -187,16 +212,16 @@ def _with_source(calibration: Mapping[str, Any], part: str, source: str) -> str:
     return f"{rest}; {part}: {source}"
 
 
-def _thresholds(judged: Sequence[tuple[Mapping[str, Any], Sequence[float]]]) -> dict[str, float]:
-    """The verdict thresholds over rows with their [scale, bias].
+def _thresholds(rows: Sequence[Mapping[str, Any]], maps: Mapping[str, Any]) -> dict[str, float]:
+    """The verdict thresholds over the answers that the files are given.
 
     Raw log-odds are inconclusive only where something other than the score speaks against a verdict, as noise does;
     such a clip is called neither real nor fake at any threshold.
     """
-    spoken = [pair for pair in judged if pair[0].get("verdict") != Verdict.INCONCLUSIVE]
-    labels, log_odds = _columns([row for row, _ in spoken], "joint")
-    scale, bias = np.array([pair for _, pair in spoken], float).reshape(-1, 2).T
-    return dict(verdict_thresholds(labels, 1 / (1 + np.exp(-(scale * log_odds + bias)))))
+    spoken = [row for row in rows if row.get("verdict") != Verdict.INCONCLUSIVE]
+    labels = np.array([_label(row) for row in spoken], int)
+    scale, bias = np.array([maps[str(_kind(row))] for row in spoken], float).reshape(-1, 2).T
+    return dict(verdict_thresholds(labels, 1 / (1 + np.exp(-(scale * _log_odds(spoken, "p_fake") + bias)))))
 
 
 def distance_limits(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -219,7 +244,12 @@ def _kind(row: Mapping[str, Any]) -> str | None:
     return {"scored": "joint", "no_audio": "video", "no_video": "audio"}.get(row["status"])
 
 
-def _columns(rows: Sequence[Mapping[str, Any]], answer: str) -> tuple[np.ndarray, np.ndarray]:
-    score, label = ANSWERS[answer]
+def _label(row: Mapping[str, Any]) -> int:
+    """Whether what the file's answer speaks of is forged: of one stream alone, that stream."""
+    own = row[ANSWERS[_kind(row) or "joint"][1]]
+    return int(row["label"] if own is None else own)
+
+
+def _log_odds(rows: Sequence[Mapping[str, Any]], score: str) -> np.ndarray:
     p = np.clip(np.array([row[score] for row in rows], float), 1e-15, 1 - 1e-15)
-    return np.array([row[label] for row in rows], int), np.log(p / (1 - p))
+    return np.log(p / (1 - p))

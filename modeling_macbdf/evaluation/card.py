@@ -141,12 +141,16 @@ def _calibration(calibration: Mapping[str, Any]) -> str:
         return "## Calibration\n\nNone: this checkpoint gives no verdicts.\n"
     low, high = calibration["real_below"], calibration["fake_above"]
     clips = f" ({calibration['clips']} clips)" if "clips" in calibration else ""
-    own = calibration.get("voice_alone")
+    names = {"video": "a picture", "audio": "a voice"}
+    alone = [
+        f"of {names[kind]} alone {own['fake_above']:.3f} and {own['real_below']:.3f}"
+        for kind, own in calibration.get("alone", {}).items()
+    ]
     return (
         "## Calibration\n\n"
         f"Platt scaling and thresholds from: {calibration['source']}{clips}. "
         f"`fake` at p ≥ {high:.3f}, `real` at p ≤ {low:.3f}, `inconclusive` between"
-        + (f" (of a voice alone {own['fake_above']:.3f} and {own['real_below']:.3f}). " if own else ". ")
+        + (f" ({', '.join(alone)}). " if alone else ". ")
         + "Probabilities are for even prior odds.\n"
     )
 

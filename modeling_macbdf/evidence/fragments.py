@@ -26,7 +26,7 @@ def verdict_card(result: FileResult, calibration: Mapping[str, Any]) -> str:
             f"<p><b>{escape(result.status)}</b>: {escape(result.reason)}</p>"
             "<p>There is no probability, because nothing was judged.</p></section>"
         )
-    thresholds = in_force(calibration, voice_alone=result.p_fake_video is None)
+    thresholds = in_force(calibration, result.p_fake_video, result.p_fake_audio)
     low, high = thresholds["real_below"], thresholds["fake_above"]
     reason = f"<p><b>{escape(result.status)}</b>: {escape(result.reason)}</p>" if result.reason else ""
     return (
@@ -73,7 +73,7 @@ def timeline(result: FileResult, evidence: Evidence, calibration: Mapping[str, A
     """
     if not result.timeline:
         return '<p class="m-small">Nothing was judged, so there is no timeline.</p>'
-    calibration = in_force(calibration, voice_alone=result.p_fake_video is None)
+    calibration = in_force(calibration, result.p_fake_video, result.p_fake_audio)
     end_s = result.timeline[-1].end_s
     lanes = "".join(_lane(result.timeline, name, words, end_s, calibration) for name, words in _LANES)
     worst = max(result.timeline, key=lambda segment: segment.p_fake)

@@ -141,9 +141,30 @@ def test_a_voice_alone_gets_thresholds_of_its_own():
     scale, bias = changed["audio"]
     p = np.array([row["p_fake"] for row in voices if row["label"] == 0])
     calibrated = 1 / (1 + np.exp(-(scale * np.log(p / (1 - p)) + bias)))
-    assert np.mean(calibrated >= changed["voice_alone"]["fake_above"]) <= 0.05
-    assert changed["fake_above"] == whole["fake_above"] != changed["voice_alone"]["fake_above"]
-    assert "voice_alone" not in with_answer(whole, rows(separation=2.0), "video", "second")
+    assert np.mean(calibrated >= changed["alone"]["audio"]["fake_above"]) <= 0.05
+    assert changed["fake_above"] == whole["fake_above"] != changed["alone"]["audio"]["fake_above"]
+    assert "audio" not in with_answer(whole, rows(separation=2.0), "video", "second")["alone"]
+
+
+def test_a_picture_alone_is_not_called_real_more_often_than_allowed():
+    """Over all clips together one forgery in twenty may be called real; not every second one without sound."""
+    clips = rows(n=900, separation=4.0)
+    for row in clips[::3]:
+        row["p_fake"] = 0.2 + 0.1 * row["p_fake"]  # the picture alone ranks, but low
+    fitted = calibrate(clips, "made")
+    scale, bias = fitted["video"]
+    p = np.array([row["p_fake"] for row in clips[::3] if row["label"] == 1])
+    calibrated = 1 / (1 + np.exp(-(scale * np.log(p / (1 - p)) + bias)))
+    assert np.mean(calibrated <= fitted["alone"]["video"]["real_below"]) <= 0.05
+    assert np.mean(calibrated <= fitted["real_below"]) > 0.5
+
+
+def test_a_muted_clip_counts_by_its_picture():
+    clips = rows()
+    muted = [row | {"status": "no_audio", "label": 1, "video_label": 0} for row in clips if row["label"] == 0]
+    assert calibrate(clips + muted, "made")["alone"]["video"]["fake_above"] == pytest.approx(
+        calibrate(clips + [row | {"label": 0} for row in muted], "made")["alone"]["video"]["fake_above"]
+    )
 
 
 def test_files_with_and_without_sound_share_one_scale():
@@ -172,7 +193,8 @@ def test_clips_that_get_no_verdict_do_not_set_the_thresholds():
 
 
 def test_thresholds_from_other_clips_leave_the_scale():
-    whole, harder = calibrate(rows(), "first"), rows(n=400, separation=1.0)
+    whole = calibrate(rows(), "first")
+    harder = [row | {"p_fake": row["p_fake"] ** 0.2} if row["label"] == 0 else row for row in rows(n=400)]
     changed = with_thresholds(whole, harder, "second")
     assert (changed["joint"], changed["video"]) == (whole["joint"], whole["video"])
     assert changed["fake_above"] > whole["fake_above"]
