@@ -17,12 +17,12 @@ KINDS = ["video", "audio", ".mkv", ".mxf", ".ts", ".flac"]
 MAX_FILES = 50  # of one batch
 HEADERS = {  # of the table of many files, with the widths of the columns
     "file": "160px",
-    "verdict": "115px",
+    "verdict": "130px",
     "p(fake)": "85px",
     "picture": "85px",
     "voice": "75px",
     "status": "115px",
-    "reason": "240px",
+    "reason": "225px",
 }
 WAITING = '<section class="m-card"><h2>No file yet</h2><p>Choose a clip, or one of the examples.</p></section>'
 NOTHING = '<p class="m-small">Nothing was judged in this file.</p>'

@@ -73,9 +73,14 @@ def timeline(result: FileResult, evidence: Evidence, calibration: Mapping[str, A
     """
     if not result.timeline:
         return '<p class="m-small">Nothing was judged, so there is no timeline.</p>'
-    calibration = in_force(calibration, result.p_fake_video, result.p_fake_audio)
+    # Each lane by the thresholds of the answer that it shows.
+    shown = {
+        "p_fake": in_force(calibration, result.p_fake_video, result.p_fake_audio),
+        "p_fake_video": in_force(calibration, video=result.p_fake_video, audio=None),
+        "p_fake_audio": in_force(calibration, video=None, audio=result.p_fake_audio),
+    }
     end_s = result.timeline[-1].end_s
-    lanes = "".join(_lane(result.timeline, name, words, end_s, calibration) for name, words in _LANES)
+    lanes = "".join(_lane(result.timeline, name, words, end_s, shown[name]) for name, words in _LANES)
     worst = max(result.timeline, key=lambda segment: segment.p_fake)
     return (
         f'<div class="m-timeline" role="slider" tabindex="0" data-end="{end_s}" aria-valuemin="0" '
@@ -84,7 +89,8 @@ def timeline(result: FileResult, evidence: Evidence, calibration: Mapping[str, A
         f'{lanes}{_steps_lane(evidence, end_s)}<i class="m-playhead"></i></div>'
         f'<p class="m-small m-axis"><span>0 s</span><span>{end_s:.1f} s</span></p>'
         f'<p class="m-small">Most suspicious: {worst.start_s:.1f}-{worst.end_s:.1f} s ({worst.p_fake:.0%}). The '
-        f"dashed line is where fake begins ({calibration['fake_above']:.0%}). The lowest lane compares the moments "
+        f"dashed lines are where fake begins ({shown['p_fake']['fake_above']:.0%} in the first lane). The lowest lane "
+        "compares the moments "
         "of this clip with each other: the stronger, the more suspicious, whatever the verdict.</p>"
     )
 

@@ -21,7 +21,8 @@ PARTS = """
 .m-zone.m-inconclusive { background: var(--m-inconclusive); }
 .m-scale b { position: absolute; top: -4px; width: 4px; height: 22px; margin-left: -2px; background: var(--m-ink);
   border-radius: 2px; }
-.m-table.m-table, .m-table.m-table tr { border: 0; } .m-table { border-collapse: collapse; width: 100%; }
+.m-table.m-table.m-table, .m-table.m-table.m-table :is(tbody, tr) { border: 0; }
+.m-table { border-collapse: collapse; width: 100%; }
 .m-table.m-table th, .m-table.m-table td { text-align: left; padding: 4px 8px; border: 0;
   border-bottom: 1px solid var(--m-line); color: var(--m-ink); vertical-align: top; }
 .m-table.m-table th { white-space: nowrap; overflow-wrap: normal; } .m-table td:last-child { overflow-wrap: anywhere; }
