@@ -116,13 +116,13 @@ def _limits(rows: Sequence[Mapping[str, Any]], maps: Mapping[str, Any]) -> dict[
     # Every clip by the answer that a user would be given: sound and picture together, or the only stream that it has.
     given = {kind: [row for row in rows if _kind(row) == kind] for kind in ANSWERS if kind in maps}
     every = [row for kind in given for row in given[kind]]
-    if not _both_labels(every):
+    if not _both_classes(every):
         raise ValueError(f"rows must hold scored clips of both classes, but hold {sorted(set(map(_label, every)))}")
     both = given.get("joint", [])
-    if not _both_labels(both):
+    if not _both_classes(both):
         both, given = every, {}
     whole = _thresholds(both, maps)
-    own = {kind: _thresholds(given[kind], maps) for kind in given if kind != "joint" and _both_labels(given[kind])}
+    own = {kind: _thresholds(given[kind], maps) for kind in given if kind != "joint" and _both_classes(given[kind])}
     return {
         **whole,
         "alone": {kind: _further_out(thresholds, whole) for kind, thresholds in own.items()},
@@ -157,12 +157,9 @@ def _fit(rows: Sequence[Mapping[str, Any]], answer: str | None = None) -> list[f
     return fit_platt(labels, log_odds, metrics.source_weights(labels, [row["source"] for row in rows]))
 
 
-def _both_classes(rows: Sequence[Mapping[str, Any]], answer: str) -> bool:
-    return len({row[ANSWERS[answer][1]] for row in rows}) == 2
-
-
-def _both_labels(rows: Sequence[Mapping[str, Any]]) -> bool:
-    return len(set(map(_label, rows))) == 2
+def _both_classes(rows: Sequence[Mapping[str, Any]], answer: str | None = None) -> bool:
+    """Of one answer's labels, or of those of the answers that the files are given."""
+    return len({_label(row) if answer is None else row[ANSWERS[answer][1]] for row in rows}) == 2
 
 
 def with_answer(

@@ -13,7 +13,7 @@ def keep_freed_memory() -> bool:
 
     The C library gives large blocks back to the system at once, and every step then begins with the system filling
     gigabytes with zeros. A step of the small recipe takes about 1.4 times as long that way (3.3 to 3.8 s against 2.5 s
-    on two cores), and a third less memory.
+    on two cores), and a quarter less memory.
 
     Returns:
         Whether this system's C library knows the settings (glibc does).

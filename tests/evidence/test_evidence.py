@@ -157,6 +157,19 @@ def test_timeline_is_as_long_as_the_judged_part(judged, detector):
     assert html.count("<rect") == 3 * len(judged[0].timeline) + len(judged[1].steps)
 
 
+def test_each_lane_is_coloured_by_the_thresholds_of_its_own_answer(judged):
+    result, evidence = judged[:2]
+    even = tuple(replace(part, p_fake=0.4, p_fake_video=0.4, p_fake_audio=0.4) for part in result.timeline)
+    calibration = {
+        "real_below": 0.3,
+        "fake_above": 0.7,
+        "alone": {"video": {"real_below": 0.5, "fake_above": 0.7}, "audio": {"real_below": 0.1, "fake_above": 0.3}},
+    }
+    shown = replace(result, timeline=even, p_fake_video=0.4, p_fake_audio=0.4)
+    lanes = re.findall(r'class="(m-real|m-fake|m-inconclusive)"', fragments.timeline(shown, evidence, calibration))
+    assert lanes == [zone for zone in ("m-inconclusive", "m-real", "m-fake") for _ in even]
+
+
 def test_a_card_tells_its_first_error_rates_and_brings_no_code(tmp_path):
     (tmp_path / "README.md").write_text("---\nlicense: x\n---\n" + CARD)
     card = card_facts.read_card(tmp_path)
