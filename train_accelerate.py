@@ -17,7 +17,9 @@ from pathlib import Path
 try:
     from accelerate import PartialState
 except ModuleNotFoundError as error:
-    print(f"train_accelerate.py: {error}; it needs: pip install 'macb-df[train]'", file=sys.stderr)
+    print(
+        f"train_accelerate.py: {error}; it needs, in the project's folder: pip install -e '.[train]'", file=sys.stderr
+    )
     sys.exit(2)
 
 from modeling_macbdf.training.checkpoints import last_complete_checkpoint

@@ -16,6 +16,7 @@ from .data.sharding import launched_shard
 from .disk import full_disk_told
 from .isolation import IsolatedJudge, open_judge
 from .judging import Judge
+from .report import NOT_TEXT
 
 _of_process: Judge | IsolatedJudge | None = None
 
@@ -51,7 +52,7 @@ def judge_into(
     yield from before
     model = before[0]["model"] if before else None
     kept = "the outcomes before are in it, and the same command goes on"
-    with full_disk_told(out, kept), open(out, "a", encoding="utf-8") as file:
+    with full_disk_told(out, kept), open(out, "a", encoding="utf-8", errors=NOT_TEXT) as file:
         for outcome in _outcomes([path for path in mine if path not in known], processes, options):
             if model not in (None, outcome["model"]):
                 raise ValueError(
@@ -70,7 +71,7 @@ def read_outcomes(path: Path) -> list[dict[str, Any]]:
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         os.truncate(path, len(whole))
-    return [json.loads(line) for line in whole.decode("utf-8").splitlines()]
+    return [json.loads(line) for line in whole.decode("utf-8").split("\n")[:-1]]
 
 
 def _outcomes(paths: Sequence[str], processes: int, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,17 @@ EXIT_OK, EXIT_SOME_NOT_SCORED, EXIT_USAGE = 0, 1, 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0 all scored, 1 some not scored, 2 usage."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file's name need not be text
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = _parser(words).parse_args(words)
         return int(arguments.run(arguments))
     except ModuleNotFoundError as error:
-        print(f"macbdf: {error}; this command needs: pip install 'macb-df[train]'", file=sys.stderr)
+        print(
+            f"macbdf: {error}; README.md tells which extra holds it, such as: pip install -e '.[train]'",
+            file=sys.stderr,
+        )
         return EXIT_USAGE
     except (ValueError, OSError, ImportError) as error:
         print(f"macbdf: {error}", file=sys.stderr)
@@ -38,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """The parser; only the command that is called imports what its arguments need."""
     parser = argparse.ArgumentParser(
-        prog="macbdf", description="Audio-visual deepfake detection with honest verdicts."
+        prog="macbdf",
+        description="Judges whether talking-face video or speech is forged, and says when it cannot tell.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     called = next((word for word in words if not word.startswith("-")), None)

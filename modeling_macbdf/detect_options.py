@@ -1,6 +1,7 @@
 """The options of `macbdf detect`: what they are, and which go together."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ def check_outputs(arguments: argparse.Namespace) -> None:
     for out in (*others, arguments.jsonl):
         if out is not None and not out.resolve().parent.is_dir():
             raise ValueError(f"the report's folder must exist, but {out.resolve().parent} does not")
+        if out is not None and out.is_dir():
+            raise ValueError(f"the report must be a file, but {out} is a folder")
+        if out is not None and not os.access(out if out.exists() else out.resolve().parent, os.W_OK):
+            raise ValueError(f"the report's place must be writable, but {out} is not")
     if arguments.jsonl and any(others):
         raise ValueError("--jsonl replaces --json, --csv and --html: give one or the others")
     if arguments.isolate and (arguments.html or arguments.profile):

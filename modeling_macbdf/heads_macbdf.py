@@ -86,12 +86,20 @@ class SyncHead(nn.Module):
         self, video: torch.Tensor, audio: torch.Tensor, video_mask: torch.Tensor, audio_mask: torch.Tensor
     ) -> torch.Tensor:
         """(B, T, D) twice, (B, T) bool twice -> (B, T) log-odds of being in step; see `shifted` for the edges."""
-        video = F.normalize(self.video(video), dim=-1) * video_mask.unsqueeze(-1)
-        audio = F.normalize(self.audio(audio), dim=-1) * audio_mask.unsqueeze(-1)
+        video, audio = _unit(self.video(video), video_mask), _unit(self.audio(audio), audio_mask)
         lags = range(-self.max_lag, self.max_lag + 1)
         across = [(video * shifted(audio, lag)).sum(-1) for lag in lags]
         along = [(stream * shifted(stream, 1)).sum(-1) for stream in (video, audio)]
         return self.output(F.gelu(self.hidden(torch.stack(across + along, dim=-1))))
+
+
+def _unit(stream: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Rows of length 1, zeros where masked: (B, T, P), (B, T) bool -> (B, T, P).
+
+    In float32, and masked steps are not divided by their length 0: half precision has no number as small as the guard.
+    """
+    unit = F.normalize(torch.where(mask.unsqueeze(-1), stream.float(), 1.0), dim=-1)
+    return torch.where(mask.unsqueeze(-1), unit, 0.0).to(stream.dtype)
 
 
 def shifted(stream: torch.Tensor, lag: int) -> torch.Tensor:

@@ -90,6 +90,8 @@ class Detector:
             raise UntrainedModelError(
                 "the model's config has no calibration: it was not trained, and would only guess"
             )
+        if "joint" in self.calibration and "video" not in self.calibration:  # both are on one scale
+            self.calibration = {**self.calibration, "video": self.calibration["joint"]}
         self.model = model
         if isinstance(model, torch.nn.Module):
             self.model = model.eval().to(_best_device() if device == "auto" else device)
@@ -156,6 +158,9 @@ class Detector:
         result = FileResult(path=source.path, status=Status.internal_error, reason="")
         try:
             info = source.info()
+            if info.video is not None and "video" not in self.calibration:
+                info = replace(info, video=None)
+                result = replace(result, warnings=("the picture was not looked at: this model judges voices only",))
             result = replace(result, duration_s=info.duration_s, sha256=source.sha256())
             result = self._judge(source, result, info, watch, watcher or Watcher())
         except MediaError as error:
@@ -197,10 +202,13 @@ class Detector:
             watcher.on_score(score)
         if not scores:
             raise picture.seen.nothing_judged(self.config.frame_rate_hz, source.path)
-        status, reason = _scored_as(info, voice)
-        result = replace(result, warnings=tuple(dict.fromkeys(heard + notes)), status=status, reason=reason)
+        heard_there = any(score.only != "video" for score in scores)
+        status, reason = _scored_as(info, voice, heard_there)
+        result = replace(
+            result, warnings=(*result.warnings, *dict.fromkeys(heard + notes)), status=status, reason=reason
+        )
         codec = info.audio.codec if info.audio else None
-        doubts = masked_voice(codec, level_range_db(voice.audio)) if voice.audio else []
+        doubts = masked_voice(codec, level_range_db(voice.audio)) if voice.audio and heard_there else []
         return answer(result, scores, picture.seen, self.config, self.calibration, doubts)
 
     def _listen(self, source: Source, info: MediaInfo, notes: list[str]) -> Voice:
@@ -235,7 +243,8 @@ class Detector:
             raise MediaError(Status.no_audio, f"there is no picture, and {voice.reason}", path)
         if "audio" not in self.calibration:
             raise MediaError(Status.no_video, "there is no picture, and this model does not judge a voice alone", path)
-        windows = sound_windows(voice.steps, self.config.num_frames, hop_steps(self.config), MIN_STEPS)
+        every = sound_windows(voice.steps, self.config.num_frames, hop_steps(self.config), MIN_STEPS)
+        windows = [window for window in every if voice.cut(window.first_step, window.steps)]  # a gap holds no sound
         if not windows:
             needed = MIN_STEPS / self.config.frame_rate_hz
             raise MediaError(
@@ -244,12 +253,14 @@ class Detector:
         return windows
 
 
-def _scored_as(info: MediaInfo, voice: Voice) -> tuple[Status, str]:
+def _scored_as(info: MediaInfo, voice: Voice, heard: bool) -> tuple[Status, str]:
     """Status and reason of a file that has a score."""
     if info.video is None:
         return Status.no_video, "there is no picture: judged on the voice alone"
     if voice.audio is None:
         return Status.no_audio, f"{voice.reason}: judged on the picture alone"
+    if not heard:
+        return Status.no_audio, "there is no sound while a face is seen: judged on the picture alone"
     return Status.scored, ""
 
 

@@ -34,12 +34,12 @@ class Seen:
     Attributes:
         steps: track -> the steps in which it was seen.
         boxes: track -> where.
-        moved: the largest mean change from one crop of a face to its next, in grey levels.
+        changes: (step, mean change of a face's crop from the one before, in grey levels).
     """
 
     steps: dict[int, list[int]] = field(default_factory=dict)
     boxes: dict[int, list[np.ndarray]] = field(default_factory=dict)
-    moved: float = 0.0
+    changes: list[tuple[int, float]] = field(default_factory=list)
     _last: dict[int, tuple[int, np.ndarray]] = field(default_factory=dict)  # of the tracks that may go on
 
     def add(self, crop: TrackedCrop) -> None:
@@ -48,9 +48,14 @@ class Seen:
         self.boxes.setdefault(crop.track_id, []).append(crop.box)
         now = crop.crop.astype(np.int16)
         if crop.track_id in self._last:
-            self.moved = max(self.moved, float(np.abs(now - self._last[crop.track_id][1]).mean()))
+            self.changes.append((crop.step, float(np.abs(now - self._last[crop.track_id][1]).mean())))
         self._last[crop.track_id] = crop.step, now
         self._last = {track: last for track, last in self._last.items() if crop.step - last[0] < _KEPT_STEPS}
+
+    @property
+    def moved(self) -> float:
+        """The largest change from one crop of a face to its next, in grey levels."""
+        return max((change for _, change in self.changes), default=0.0)
 
     def doubts(self) -> list[str]:
         """Why the picture gives no ground for a verdict; empty where it does."""
@@ -60,6 +65,7 @@ class Seen:
 
     def forget_before(self, step: int) -> None:
         """Drops what lies before a step, for feeds without an end."""
+        self.changes = [(when, change) for when, change in self.changes if when >= step]
         for track, steps in list(self.steps.items()):
             kept = [index for index, when in enumerate(steps) if when >= step]
             self.steps[track] = [steps[index] for index in kept]
@@ -83,6 +89,9 @@ class Seen:
         if not self.steps:
             return MediaError(Status.no_face, "no face was found in the picture", path)
         longest_s, needed_s = self.longest() / rate_hz, MIN_STEPS / rate_hz
+        if longest_s >= needed_s:  # of a feed that goes on
+            reason = f"a face is seen for {longest_s:.1f} s, and no window is complete yet"
+            return MediaError(Status.too_short, reason, path)
         reason = f"the longest look at a face is {longest_s:.1f} s, and {needed_s:.1f} s are needed"
         return MediaError(Status.too_short, reason, path)
 
@@ -155,7 +164,7 @@ def answer(
     tracks = verdicts.by_track(scores)
     faces = [seen.face(t, verdicts.pool(w.joint for w in tracks[t]), rate_hz) for t in tracks if t in seen.steps]
     distances = verdicts.mean_distances(scores)
-    thresholds = verdicts.in_force(calibration, p.get("video"), p.get("audio"))
+    thresholds = verdicts.in_force(calibration, verdicts.ALONE.get(result.status))
     doubts = [*seen.doubts(), *doubts]
     return replace(
         result,

@@ -77,7 +77,8 @@ def in_words(provenance: Provenance | None) -> str:
     """One sentence for a report."""
     if provenance is None:
         return (
-            'Content credentials (C2PA) were not looked for. That takes an extra: pip install "macb-df[provenance]".'
+            "Content credentials (C2PA) were not looked for. That takes the extra provenance: "
+            'pip install -e ".[provenance]" in the project folder.'
         )
     if provenance.state == "none":
         return "The file has no content credentials (C2PA). Most files have none: their absence is not evidence."

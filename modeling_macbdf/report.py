@@ -6,7 +6,7 @@ import io
 import json
 import os
 import platform
-import tempfile
+import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from .provenance import in_words
 from .verdicts import FileResult
 
 SCHEMA_VERSION = 1
+NOT_TEXT = "backslashreplace"  # how a file name that is no text is written
 CSV_COLUMNS = (
     "path",
     "status",
@@ -122,7 +123,7 @@ def as_text(result: FileResult) -> str:
 
 
 def _headline(result: FileResult) -> str:
-    known = {"real": "no sign of a forgery that it knows", "fake": "likely forged", "inconclusive": "cannot tell"}
+    known = {"real": "more likely real than forged", "fake": "likely forged", "inconclusive": "cannot tell"}
     words = known[str(result.verdict)]
     return f"{str(result.verdict).upper()} - {words}; probability of forgery {result.p_fake:.0%}"
 
@@ -138,8 +139,8 @@ def summary_text(results: Sequence[FileResult]) -> str:
     """One line that accounts for every file."""
     counts = summary(results)
     verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts["by_verdict"].items()))
-    skipped = {k: v for k, v in sorted(counts["by_status"].items()) if k not in ("scored", "no_audio", "no_video")}
-    reasons = ", ".join(f"{count} {name}" for name, count in skipped.items())
+    skipped = Counter(str(result.status) for result in results if not result.scored)
+    reasons = ", ".join(f"{count} {name}" for name, count in sorted(skipped.items()))
     parts = [f"{counts['files']} files: {counts['scored']} scored"]
     parts += [f"({verdicts})"] if verdicts else []
     parts += (
@@ -156,13 +157,20 @@ def write_atomically(path: Path, text: str) -> None:
     Raises:
         OSError: if the folder is absent, not writable or full.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    if path.exists() and not path.is_file():  # a terminal or a pipe is not replaced by a file
+        path.write_text(text, encoding="utf-8", errors=NOT_TEXT)
+        return
+    path = path.resolve()  # a link stays, and what it points to is written
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with full_disk_told(path, "it is as it was before"), os.fdopen(handle, "w", encoding="utf-8") as file:
+        with (
+            full_disk_told(path, "it is as it was before"),
+            temporary.open("x", encoding="utf-8", errors=NOT_TEXT) as file,
+        ):
             file.write(text)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

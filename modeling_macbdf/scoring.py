@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any, Protocol
 
@@ -40,12 +41,17 @@ class Voice:
         if self.audio is None:
             return None
         first_step -= self.first_step
-        mask = self.audio.step_mask(first_step + steps, self.rate_hz)[first_step:]
+        mask = np.pad(self._mask, (0, max(first_step + steps - len(self._mask), 0)))[first_step : first_step + steps]
         if not mask.any():
             return None
         per_step = round(self.audio.sampling_rate / self.rate_hz)
         samples = self.audio.samples[first_step * per_step : (first_step + steps) * per_step]
         return np.pad(samples, (0, steps * per_step - len(samples))), mask
+
+    @cached_property
+    def _mask(self) -> np.ndarray:
+        """Which steps from the begin of the sound on hold some, up to its end."""
+        return np.zeros(0, bool) if self.audio is None else self.audio.step_mask(self.steps + 1, self.rate_hz)
 
     @property
     def steps(self) -> int:
@@ -193,6 +199,7 @@ class WindowScorer:
             joint=calibrated(joint, self.calibration[kind]),
             video=self._answer("video", video),
             audio=self._answer("audio", audio),
+            only=None if kind == "joint" else kind,
         )
 
     def _answer(self, kind: str, logit: float) -> float | None:

@@ -16,6 +16,7 @@ from .timing import Stopwatch
 from .verdicts import FileResult, WindowScore, masked_voice
 from .windows import Window
 
+_HOLD_S = 30  # a frame that is followed by none is taken to be on display for so long, and the sound is kept
 _FIRST_LASTS = Fraction(1, 25)  # s: how long a frame stays where no second one tells
 
 
@@ -131,9 +132,9 @@ class LiveJudge:
         if self._shown is not None:
             if now <= self._shown[0]:
                 raise ValueError(f"time_s must lie after {float(self._shown[0])}, but it is {time_s}")
-            self._lasts = now - self._shown[0]
-            self._waiting += self._windows_until(now)
-        self._shown = (now, rgb)
+            self._lasts = min(now - self._shown[0], Fraction(_HOLD_S))
+            self._waiting += self._windows_until(self._shown[0] + self._lasts)
+        self._shown = (now, np.array(rgb))  # a copy: cameras reuse their buffers
         return self._judge(late_s=float(now) - self._max_wait_s)
 
     def push_audio(self, samples: np.ndarray, start: int | None = None) -> list[WindowScore]:
@@ -162,10 +163,11 @@ class LiveJudge:
             return FileResult(path="live", status=missing.status, reason=missing.reason)
         voice = self._sound.voice()
         result = FileResult(path="live", status=Status.scored, reason="")
-        if voice.audio is None:
-            reason = f"{voice.reason}: judged on the picture alone"
+        heard = any(score.only != "video" for score in self.scores)
+        if not heard:
+            reason = f"{voice.reason or 'no sound came with the picture'}: judged on the picture alone"
             result = FileResult(path="live", status=Status.no_audio, reason=reason)
-        doubts = masked_voice(self._audio_codec, level_range_db(voice.audio)) if voice.audio else []
+        doubts = masked_voice(self._audio_codec, level_range_db(voice.audio)) if voice.audio and heard else []
         return answer(result, self.scores, self._picture.seen, self._config, self._calibration, doubts)
 
     def _windows_until(self, now: Fraction) -> Iterator[Window]:
@@ -189,7 +191,8 @@ class LiveJudge:
 
     def _forget(self) -> None:
         """Drops what neither a coming window nor the running verdict needs."""
-        now_s = float(self._shown[0]) if self._shown else 0.0
+        shown_s = float(self._shown[0]) if self._shown else 0.0
+        now_s = max(shown_s, self._sound.end / self._sound.sampling_rate - _HOLD_S)  # a camera may pause
         self.scores = [score for score in self.scores if score.end_s >= now_s - self._memory_s]
         rate_hz = self._sound.rate_hz
         self._picture.seen.forget_before(int((now_s - self._memory_s) * rate_hz))

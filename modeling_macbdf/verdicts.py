@@ -14,6 +14,8 @@ from typing import Any
 MASKING_CODECS = ("opus",)
 # So does white noise 20 dB below: then 95 of 100 voices lie below this level range, and 2 of 100 as they are.
 LEAST_LEVEL_RANGE_DB = 25.0
+# Status of a file -> the only stream that it was judged on.
+ALONE = {"no_audio": "video", "no_video": "audio"}
 
 
 class Verdict(StrEnum):
@@ -35,6 +37,7 @@ class WindowScore:
         joint: log-odds of the picture and voice judged together; the present stream's own where one is missing.
         video: log-odds of the picture alone, or None.
         audio: log-odds of the voice alone, or None.
+        only: the one stream that is in the window, "video" or "audio"; None = both.
         steps: raw joint log-odds of each step, for localisation: only their order means something.
         in_sync: share of the steps in which the sync head finds lips and voice in step, or None.
         distances: of the window's features from the nearest prototype of each stream, "video" and "audio" as far as
@@ -47,6 +50,7 @@ class WindowScore:
     joint: float
     video: float | None
     audio: float | None
+    only: str | None = None
     steps: tuple[float, ...] = ()
     in_sync: float | None = None
     distances: Mapping[str, float] = field(default_factory=dict)
@@ -139,7 +143,13 @@ def calibrated(logit: float, scale_bias: Sequence[float]) -> float:
 
 
 def probability(log_odds: float) -> float:
-    """Sigmoid of a log-odds. Beyond +-60 it is 0 or 1 to double precision; the bound keeps exp() from overflowing."""
+    """Sigmoid of a log-odds. Beyond +-60 it is 0 or 1 to double precision; the bound keeps exp() from overflowing.
+
+    Raises:
+        ValueError: NaN, which `min` and `max` would turn into certainty.
+    """
+    if math.isnan(log_odds):
+        raise ValueError("log_odds must be a number, but it is NaN")
     return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, log_odds))))
 
 
@@ -156,12 +166,14 @@ def pool(log_odds: Iterable[float], top_share: float = 0.25) -> float:
     return sum(top) / len(top)
 
 
-def in_force(calibration: Mapping[str, Any], video: float | None, audio: float | None) -> Mapping[str, Any]:
-    """The calibration with the thresholds that hold for a file with these answers of picture and voice.
+def in_force(calibration: Mapping[str, Any], only: str | None) -> Mapping[str, Any]:
+    """The calibration with the thresholds that hold for a file.
 
-    A file of which one stream was judged alone has thresholds of its own, where they were fitted ("alone").
+    Args:
+        calibration: of the model.
+        only: the stream that the file was judged on, "video" or "audio", which has thresholds of its own where they
+            were fitted ("alone"); None = both together. See `ALONE`.
     """
-    only = "audio" if video is None else "video" if audio is None else None
     return {**calibration, **calibration.get("alone", {}).get(only, {})}
 
 
@@ -242,13 +254,16 @@ def file_log_odds(windows: Sequence[WindowScore]) -> dict[str, float]:
 
 
 def timeline(windows: Sequence[WindowScore], segment_s: float) -> tuple[Segment, ...]:
-    """Suspicion over time: for every `segment_s` seconds the most suspicious face's mean over the windows on it."""
+    """Suspicion over time: for every `segment_s` seconds the most suspicious face's mean over the windows on it.
+
+    A window is on the segments whose centre it holds, and on the one that holds its own: none is lost, however short.
+    """
     end_s = max((w.end_s for w in windows), default=0.0)
     segments = []
     for index in range(math.ceil(round(end_s / segment_s, 6))):
         begin, end = index * segment_s, min((index + 1) * segment_s, end_s)
         centre = (begin + end) / 2
-        on_it = [w for w in windows if w.start_s <= centre < w.end_s]
+        on_it = [w for w in windows if w.start_s <= centre < w.end_s or begin <= (w.start_s + w.end_s) / 2 < end]
         if on_it:
             segments.append(_segment(round(begin, 3), round(end, 3), on_it))
     return tuple(segments)

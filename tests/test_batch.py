@@ -36,6 +36,11 @@ def test_a_broken_run_goes_on_where_it_stopped(files, tiny_folder, tmp_path):
     assert outcomes[0]["p_fake"] == outcomes[1]["p_fake"]
 
 
+def test_a_name_with_a_line_separator_is_one_outcome(tmp_path):
+    (tmp_path / "o.jsonl").write_text('{"path": "a\u2028b\x85.mp4"}\n', encoding="utf-8")
+    assert read_outcomes(tmp_path / "o.jsonl") == [{"path": "a\u2028b\x85.mp4"}]
+
+
 def test_outcomes_of_two_models_are_not_mixed(files, tiny_folder, tmp_path):
     out = tmp_path / "out.jsonl"
     out.write_text(json.dumps({"path": "other.mp4", "model": {"id": "other", "revision": None}}) + "\n")

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +66,41 @@ def test_folders_globs_and_odd_names_are_expanded(tmp_path):
     assert cli.expand_paths([str(tmp_path / "*.mov")]) == [str(tmp_path / "b.mov")]
     assert cli.expand_paths([str(tmp_path / "a" / "[2].mp4")]) == [inside[1]]
     assert cli.expand_paths([inside[0], inside[0]]) == [inside[0]]
+
+
+def test_linked_folders_are_taken_once_and_folders_of_a_glob_whole(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "1.mp4").touch()
+    (tmp_path / "b" / "2.mp4").touch()
+    (tmp_path / "a" / "linked").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "back").symlink_to(tmp_path / "a")
+    found = [str(tmp_path / "a" / name) for name in ("1.mp4", "linked/2.mp4")]
+    assert cli.expand_paths([str(tmp_path / "a")]) == found
+    assert cli.expand_paths([str(tmp_path / "[a]")]) == found
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_is_reported(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    assert cli.expand_paths([str(tmp_path)]) == [str(tmp_path / "closed")]
+
+
+def test_a_name_that_is_no_text_costs_no_report(tmp_path, tiny_folder):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9b\xe9.mp4")
+    Path(odd).touch()
+    assert run("detect", odd, "--model", tiny_folder, "--json", tmp_path / "r.json", "--csv", tmp_path / "r.csv") == 1
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert [file["path"] for file in report["files"]] == [odd]
+    lines = tmp_path / "r.jsonl"
+    for _ in range(2):
+        assert run("detect", odd, "--model", tiny_folder, "--jsonl", lines) == 1
+    assert len(lines.read_text().splitlines()) == 1, "the second run finds the first one's outcome"
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path, capsys):
+    assert run("detect", "a.mp4", "--json", tmp_path) == 2
+    assert "is a folder" in capsys.readouterr().err
 
 
 def test_a_name_that_matches_nothing_is_kept_to_be_reported(tmp_path):

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from modeling_macbdf.evaluation.robustness import MemorySource
 from modeling_macbdf.inference import Detector, UntrainedModelError, shipped_model
+from modeling_macbdf.media.audio import Audio
+from modeling_macbdf.media.outcomes import MediaError, Status
+from modeling_macbdf.media.probe import probe
 from modeling_macbdf.media.write import WriteOptions, write_clip
+from modeling_macbdf.sources import FileSource
 from modeling_macbdf.verdicts import Verdict
 
 RATE = 16_000
@@ -222,6 +227,51 @@ def test_a_pickle_is_refused(tiny_folder, tmp_path):
     (tmp_path / "m" / "model.safetensors").unlink()
     with pytest.raises(OSError, match="safetensors"):
         Detector.from_pretrained(tmp_path / "m")
+
+
+@pytest.mark.parametrize("pause_s", [5, 10])
+def test_a_pause_in_a_voice_is_left_out_of_its_windows(detector, talking_face, tmp_path, pause_s):
+    """A window without any sound was once refused by PyTorch, and 100 % fake in an exported graph."""
+    voice = talking_face[1]
+    path = write_clip(tmp_path / "voice.wav", None, waveform=voice, options=WriteOptions(audio_codec="pcm_s16le"))
+    samples = np.concatenate([voice, np.zeros(pause_s * RATE, np.float32), voice])
+    valid = np.array([[0, len(voice)], [len(samples) - len(voice), len(samples)]])
+    nothing = MediaError(Status.no_video, "it has no picture", str(path))
+    clip = MemorySource(str(path), probe(path), nothing, Audio(samples, RATE, valid))
+    result = detector.judge(clip)
+    assert result.status == "no_video", result.reason
+    assert 0 < result.p_fake < 1
+    within = [s for s in result.timeline if s.start_s > 4 + 3.2 and s.end_s < 4 + pause_s - 3.2]
+    assert not within, "no window lies wholly in the pause"
+
+
+def test_sound_that_no_face_is_seen_with_is_not_judged(detector, talking_face, tmp_path):
+    """Such a clip was once "scored", as if picture and voice had been judged together."""
+    frames, voice = talking_face
+    samples = np.concatenate([np.zeros(8 * RATE, np.float32), voice])
+    path = write_clip(tmp_path / "late.mp4", frames, 25.0, voice, RATE)
+    steps = list(FileSource(str(path)).frames(5.0, []))
+    sound = Audio(samples, RATE, np.array([[8 * RATE, len(samples)]]))
+    result = detector.judge(MemorySource(str(path), probe(path), steps, sound))
+    assert (result.status, result.p_fake_audio) == ("no_audio", None)
+    assert "no sound while a face is seen" in result.reason
+
+
+def test_a_model_that_judges_voices_only_judges_the_voice_of_a_video(tiny_folder, detector, talking_clip):
+    calibration = {name: value for name, value in detector.calibration.items() if name not in ("joint", "video")}
+    result = Detector.from_pretrained(tiny_folder, device="cpu", calibration=calibration).detect(talking_clip)
+    assert result.status == "no_video"
+    assert result.p_fake == result.p_fake_audio is not None
+    assert "the picture was not looked at" in result.warnings[0]
+
+
+def test_a_joint_calibration_holds_for_a_picture_alone(tiny_folder, detector, talking_face, tmp_path):
+    """Without labels of the streams no answer of the picture is fitted; a silent file was then a fault of ours."""
+    calibration = {name: value for name, value in detector.calibration.items() if name not in ("video", "audio")}
+    path = write_clip(tmp_path / "silent.mp4", talking_face[0], 25.0)
+    result = Detector.from_pretrained(tiny_folder, device="cpu", calibration=calibration).detect(path)
+    assert result.status == "no_audio"
+    assert result.p_fake is not None
 
 
 def test_the_shipped_model_is_found_and_loads():

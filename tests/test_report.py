@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,20 @@ SCORED = FileResult(
     seconds={"decode": 0.1, "faces": 0.2, "model": 0.1, "total": 0.4},
 )
 NO_FACE = FileResult(path="=cmd().mp4", status="no_face", reason="no face in 32 looked-at frames")
+
+
+def test_the_summary_counts_every_file_that_was_not_judged():
+    unheard = FileResult(path="a.wav", status="no_audio", reason="silent")
+    text = report.summary_text([SCORED, NO_FACE, unheard])
+    assert text == "3 files: 1 scored (1 fake) - 2 not judged (1 no_audio, 1 no_face)"
+
+
+def test_a_report_goes_through_a_link_and_into_a_device(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "there.json")
+    report.write_atomically(tmp_path / "link", "{}")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there.json").read_text() == "{}"
+    report.write_atomically(Path(os.devnull), "{}")
+    assert not Path(os.devnull).is_file()
 
 
 def test_json_has_the_documented_fields_and_null_where_nothing_was_scored():

@@ -77,6 +77,38 @@ def test_memory_does_not_grow_with_the_feed(detector, talking_clip):
     assert live._picture.seen.longest() <= 4.0 * 5 + 16
 
 
+def test_a_camera_that_pauses_costs_no_memory(detector, talking_clip):
+    live = detector.stream(memory_s=4.0)
+    frames, audio = list(iter_frames(talking_clip, 10.0)), read_audio(talking_clip)
+    for frame in frames:
+        live.push_frame(frame.rgb, frame.time_s)
+    for _ in range(20):
+        live.push_audio(audio.samples)
+    assert len(live._sound._samples) < 16_000 * 45
+    before = len(live.scores)
+    live.push_frame(frames[0].rgb, 115.0)
+    assert len(live._waiting) + len(live.scores) - before < 30, "the last picture is not held for the whole pause"
+
+
+def test_a_picture_that_comes_to_stand_still_is_noticed(detector, talking_clip):
+    live = detector.stream(memory_s=4.0)
+    frames = list(iter_frames(talking_clip, 10.0))[:20]
+    for number, frame in enumerate([*frames, *frames[-1:] * 100]):
+        live.push_frame(frame.rgb, number / 10)
+    assert any("stands still" in warning for warning in live.finish().warnings)
+
+
+def test_a_frame_that_the_caller_writes_over_is_kept_as_it_was(detector, talking_clip):
+    kept, reused = detector.stream(), detector.stream()
+    buffer = None
+    for frame in iter_frames(talking_clip, 10.0):
+        buffer = frame.rgb.copy() if buffer is None else buffer
+        buffer[:] = frame.rgb
+        kept.push_frame(frame.rgb, frame.time_s)
+        reused.push_frame(buffer, frame.time_s)
+    assert reused.finish().p_fake == kept.finish().p_fake
+
+
 def test_what_makes_no_sense_is_refused(detector):
     with pytest.raises(ValueError, match=r"memory_s must be at least 3\.2 s"):
         detector.stream(memory_s=1.0)

@@ -22,6 +22,17 @@ def window(start_s: float, joint: float, track: int | None = 0, **streams: float
     return WindowScore(track, start_s, start_s + 3.2, joint, streams.get("video", joint), streams.get("audio"))
 
 
+def test_a_score_that_is_no_number_is_no_certainty():
+    with pytest.raises(ValueError, match="NaN"):
+        probability(float("nan"))
+
+
+def test_a_short_window_between_two_centres_is_on_the_timeline():
+    windows = [WindowScore(0, 2.6, 3.4, 4.0, 4.0, None), WindowScore(1, 5.0, 8.2, -3.0, -3.0, None)]
+    assert max(segment.p_fake for segment in timeline(windows, 1.6)) == pytest.approx(probability(4.0))
+    assert timeline([WindowScore(0, 652 / 5, 656 / 5, 0.0, 0.0, None)], 1.6)
+
+
 @pytest.mark.parametrize(
     ("p", "verdict"),
     [
@@ -39,10 +50,10 @@ def test_verdict_has_a_middle(p, verdict):
 
 def test_a_stream_alone_has_its_own_thresholds_where_they_were_fitted():
     own = {**CALIBRATION, "alone": {"audio": {"real_below": 0.1, "fake_above": 0.95}}}
-    assert decide(0.9, in_force(own, video=None, audio=0.9)) is Verdict.INCONCLUSIVE
-    assert decide(0.9, in_force(own, video=0.9, audio=None)) is Verdict.FAKE
-    assert decide(0.9, in_force(own, video=0.9, audio=0.9)) is Verdict.FAKE
-    assert decide(0.9, in_force(CALIBRATION, video=None, audio=0.9)) is Verdict.FAKE
+    assert decide(0.9, in_force(own, "audio")) is Verdict.INCONCLUSIVE
+    assert decide(0.9, in_force(own, "video")) is Verdict.FAKE
+    assert decide(0.9, in_force(own, None)) is Verdict.FAKE
+    assert decide(0.9, in_force(CALIBRATION, "audio")) is Verdict.FAKE
 
 
 @pytest.mark.parametrize(("distance", "verdict"), [(1.9, Verdict.FAKE), (2.1, Verdict.INCONCLUSIVE)])

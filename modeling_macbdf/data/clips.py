@@ -85,7 +85,8 @@ class Labelled:
         frame_labels: (T,) as `label`, per step.
         video_frame_labels: (T,) as `video_label`, per step.
         audio_frame_labels: (T,) as `audio_label`, per step.
-        sync_labels: (T,) 1 = the sound does not belong to this picture at this instant.
+        sync_labels: (T,) 1 = lips and voice in step, 0 = the sound does not belong to this picture at this instant,
+            -100 where a stream is missing or the picture is forged: its lips may or may not fit.
         kind: name of the forgery; empty for a clip as it was recorded.
     """
 
@@ -123,7 +124,7 @@ def as_recorded(clip: Clip) -> Labelled:
         frame_labels=mask_labels(zeros, either),
         video_frame_labels=mask_labels(zeros, clip.video_mask),
         audio_frame_labels=mask_labels(zeros, clip.audio_mask),
-        sync_labels=mask_labels(zeros, both),
+        sync_labels=mask_labels(zeros + 1, both),
     )
 
 
@@ -142,6 +143,7 @@ def with_forged_video(base: Labelled, frames: np.ndarray, forged: np.ndarray, ki
         video_label=1,
         frame_labels=_add(base.frame_labels, forged),
         video_frame_labels=_add(base.video_frame_labels, forged),
+        sync_labels=mask_labels(base.sync_labels, ~forged),
         kind=joined,
     )
 
@@ -163,7 +165,8 @@ def with_forged_audio(base: Labelled, audio: np.ndarray, forged: np.ndarray, kin
 def with_mismatch(base: Labelled, audio: np.ndarray, mismatched: np.ndarray, kind: str) -> Labelled:
     """`base` with a genuine voice that does not belong to it.
 
-    Both streams stay real by themselves (video and audio labels 0); only the joint label and the sync labels are 1.
+    Both streams stay real by themselves (video and audio labels 0); only the joint label is 1, and the sync labels
+    are 0.
     """
     joined = f"{base.kind}+{kind}" if base.kind else kind
     return replace(
@@ -171,6 +174,6 @@ def with_mismatch(base: Labelled, audio: np.ndarray, mismatched: np.ndarray, kin
         clip=replace(base.clip, audio=audio),
         label=1,
         frame_labels=_add(base.frame_labels, mismatched),
-        sync_labels=_add(base.sync_labels, mismatched),
+        sync_labels=np.where(mismatched & (base.sync_labels != IGNORE), 0, base.sync_labels),
         kind=joined,
     )

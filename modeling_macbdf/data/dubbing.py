@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from torch.utils.data import Dataset
 
-from .clips import IGNORE, Labelled
+from .clips import IGNORE, Labelled, mask_labels
 from .dataset import TrainingOptions, TrainingWindows, WindowItem
 
 
@@ -72,7 +72,7 @@ def dub(picture: Labelled, voice: Labelled) -> Labelled:
         audio_label=voice.audio_label,
         frame_labels=_either(picture.video_frame_labels, voice.audio_frame_labels),
         audio_frame_labels=voice.audio_frame_labels,
-        sync_labels=np.ones_like(picture.sync_labels),
+        sync_labels=mask_labels(np.zeros(clip.steps), clip.video_mask & clip.audio_mask),
         kind=kind,
     )
 

@@ -140,12 +140,14 @@ def as_segments(value: Iterable[Sequence[float]] | None) -> Segments | None:
 def to_dataset(records: Iterable[ClipRecord]) -> Any:
     """The records as a `datasets.Dataset`, one row a clip; media stay undecoded paths.
 
-    Unknown labels are null. Needs the extra `train` (`pip install macb-df[train]`).
+    Unknown labels are null. Needs the extra `train` (`pip install -e ".[train]"`).
     """
     try:
         from datasets import Dataset, Features, List, Value  # heavy: imported only where used
     except ImportError as error:
-        message = 'datasets is not installed. It comes with an extra: pip install "macb-df[train]"'
+        message = (
+            'datasets is not installed. It comes with the extra train: pip install -e ".[train]" in the project folder'
+        )
         raise ImportError(message) from error
     text, number = Value("string"), Value("int64")
     kinds: dict[str, Any] = {f.name: text for f in dataclasses.fields(ClipRecord)}

@@ -58,19 +58,19 @@ def _any_forged(labels: np.ndarray) -> int:
     return int(known.max()) if len(known) else IGNORE
 
 
-def _joint_steps(
-    video: np.ndarray, audio: np.ndarray, label: int | None, valid: np.ndarray, localised: bool
-) -> np.ndarray:
-    """1 where a stream is forged, 0 where the streams that are known are real, else what the clip's label can tell.
+def _joint_steps(video: np.ndarray, audio: np.ndarray, clip: Clip, label: int | None, localised: bool) -> np.ndarray:
+    """1 where a stream is forged, 0 where all that is there is known to be real, else what the clip's label can tell.
 
-    Without segments, a fake clip whose streams' labels do not tell where is fake at every step.
+    Without segments, a fake clip whose streams' labels do not tell where is fake at every step. With those of one
+    stream, a step of a fake clip whose other stream is unknown is not known.
     """
-    forged = (video == 1) | (audio == 1)
-    known_real = ((video == 0) | (audio == 0)) & ~forged
-    unclear = IGNORE if label is None else label
+    shown, heard = clip.video_mask, clip.audio_mask
     if label == 1 and not localised:
-        return mask_labels(np.full(len(valid), 1), valid)
-    return mask_labels(np.where(forged, 1, np.where(known_real, 0, unclear)), valid)
+        return mask_labels(np.full(clip.steps, 1), shown | heard)
+    forged = (video == 1) | (audio == 1)
+    real = np.all([(own == 0) | ~there for own, there in ((video, shown), (audio, heard))], axis=0)
+    unclear = IGNORE if label is None or label == 1 else label
+    return mask_labels(np.where(forged, 1, np.where(real, 0, unclear)), shown | heard)
 
 
 def label_window(record: ClipRecord, clip: Clip, first_s: float, step_s: float) -> Labelled:
@@ -86,9 +86,9 @@ def label_window(record: ClipRecord, clip: Clip, first_s: float, step_s: float) 
     """
     video = _stream_steps(record.video_label, record.video_segments_s, clip.video_mask, first_s, step_s)
     audio = _stream_steps(record.audio_label, record.audio_segments_s, clip.audio_mask, first_s, step_s)
-    either, both = clip.video_mask | clip.audio_mask, clip.video_mask & clip.audio_mask
+    both = clip.video_mask & clip.audio_mask
     localised = record.video_segments_s is not None or record.audio_segments_s is not None
-    joint = _joint_steps(video, audio, record.label, either, localised)
+    joint = _joint_steps(video, audio, clip, record.label, localised)
     label = _any_forged(joint) if localised else (IGNORE if record.label is None else record.label)
     return Labelled(
         clip,
@@ -98,6 +98,6 @@ def label_window(record: ClipRecord, clip: Clip, first_s: float, step_s: float) 
         frame_labels=joint,
         video_frame_labels=video,
         audio_frame_labels=audio,
-        sync_labels=mask_labels(np.full(clip.steps, 0 if record.label == 0 else IGNORE), both),
+        sync_labels=mask_labels(np.full(clip.steps, 1 if record.label == 0 else IGNORE), both),
         kind=record.generator if record.label == 1 else "",
     )

@@ -42,6 +42,17 @@ def intervals(
     return {name: (float(low), float(high)) for name, (low, high) in limits.items()}
 
 
+def rate_interval(rate: float, people: int) -> tuple[float, float]:
+    """Exact 95 % interval (Clopper-Pearson) of a rate of 0 or 1: every draw repeats it, which tells no uncertainty.
+
+    Args:
+        rate: 0 or 1.
+        people: how many independent people showed it.
+    """
+    other = 0.025 ** (1 / people)
+    return (0.0, 1 - other) if rate == 0 else (other, 1.0)
+
+
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """The quotient, NaN where the denominator is 0."""
     empty = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)

@@ -85,6 +85,7 @@ def calibrate(rows: Sequence[Mapping[str, Any]], source: str) -> dict[str, Any]:
     Raises:
         ValueError: if no answer has scored clips of both classes.
     """
+    rows = _labelled(rows)
     maps = _maps(rows)
     return {**maps, **_limits(rows, maps), "source": source}
 
@@ -104,7 +105,7 @@ def with_thresholds(
         ValueError: nothing to add to, or clips of one class only.
     """
     old = _whole(calibration, THRESHOLDS)
-    return {**old, **_limits(rows, old), "source": _with_source(old, THRESHOLDS, source)}
+    return {**old, **_limits(_labelled(rows), old), "source": _with_source(old, THRESHOLDS, source)}
 
 
 def _limits(rows: Sequence[Mapping[str, Any]], maps: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,11 +141,12 @@ def _maps(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     """Platt scaling of each answer that has clips of both classes.
 
     Files with and without sound share one scaling where both can be fitted: two of them would rank a list of files by
-    whether they have sound. The model's log-odds of a picture are on the scale of its joint ones.
+    whether they have sound. The model's log-odds of a picture are on the scale of its joint ones, so that a file
+    without sound can be judged where no clip tells which stream is forged.
     """
     chosen = {answer: [row for row in rows if _has(row, answer)] for answer in ANSWERS}
     maps = {answer: _fit(chosen[answer], answer) for answer in ANSWERS if _both_classes(chosen[answer], answer)}
-    if "joint" in maps and "video" in maps:
+    if "joint" in maps:
         pictures = [row for row in rows if row["p_fake"] is not None and _kind(row) in ("joint", "video")]
         maps["joint"] = maps["video"] = _fit(pictures)
     return maps
@@ -245,6 +247,11 @@ def _label(row: Mapping[str, Any]) -> int:
     """Whether what the file's answer speaks of is forged: of one stream alone, that stream."""
     own = row[ANSWERS[_kind(row) or "joint"][1]]
     return int(row["label"] if own is None else own)
+
+
+def _labelled(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without the clips of which nothing is known."""
+    return [row for row in rows if row["label"] is not None]
 
 
 def _log_odds(rows: Sequence[Mapping[str, Any]], score: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from ..pipeline import MEDIA_PACKAGES, TASK
 from .groups import by_group
-from .tables import evaluation_markdown, number
+from .tables import evaluation_markdown, number, title_of
 
 TAGS = ["deepfake-detection", "audio-visual", "video", "audio", "face-forgery", "voice-cloning", "macb-df"]
 TAGS += ["arxiv:2505.12966"]  # the Hub links it to the paper
@@ -69,11 +69,13 @@ def model_card(name: str, config: Any, evaluations: Sequence[Mapping[str, Any]],
         config: its `MACBDFConfig`.
         evaluations: results of `macbdf evaluate`, the main one first.
         training: "license", "license_name", the lists "data", "terms", "notes" (sentences) and "commands", and "cost"
-            (see `_cost`), as far as known.
+            (see `_cost`), as far as known; "evaluations" has a sentence about the clips of a titled evaluation.
 
     Raises:
         ValueError: an evaluation whose numbers the Hub's metadata cannot hold.
     """
+    sentences = training.get("evaluations", {})
+    told = [{**evaluation, "about": sentences.get(evaluation.get("title"), "")} for evaluation in evaluations]
     parts = [
         f"---\n{metadata(name, evaluations, training).to_yaml()}\n---\n",
         f"# {name}\n\nAn audio-visual deepfake detector, method of arXiv 2505.12966 (independent implementation).\n",
@@ -81,7 +83,7 @@ def model_card(name: str, config: Any, evaluations: Sequence[Mapping[str, Any]],
         _USE.format(packages=MEDIA_PACKAGES, task=TASK, repo=placeholder(name)),
         _bullets("Training data", training.get("data", [])),
         _bullets("Terms", training.get("terms", [])),
-        *([evaluation_markdown(evaluation) for evaluation in evaluations] or [_NO_EVALUATION]),
+        *([evaluation_markdown(evaluation) for evaluation in told] or [_NO_EVALUATION]),
         _calibration(config.calibration or {}),
         _groups(evaluations),
         _KNOWN_FAILURES,
@@ -116,8 +118,8 @@ def _eval_results(evaluation: Mapping[str, Any]) -> list[EvalResult]:
             task_type="video-classification",
             task_name="Audio-visual deepfake detection",
             dataset_type=dataset["name"],
-            dataset_name=_title(evaluation),
-            dataset_split=" ".join(dataset["splits"]) or None,
+            dataset_name=title_of(evaluation),
+            dataset_split=evaluation.get("title") or " ".join(dataset["splits"]) or None,
             metric_type=metric,
             metric_name=metric,
             metric_value=round(value, 4),
@@ -128,10 +130,6 @@ def _eval_results(evaluation: Mapping[str, Any]) -> list[EvalResult]:
     ]
 
 
-def _title(evaluation: Mapping[str, Any]) -> str:
-    return " ".join([evaluation["dataset"]["name"], *evaluation["dataset"]["splits"]])
-
-
 def _bullets(title: str, sentences: Sequence[str]) -> str:
     return f"## {title}\n\n" + "".join(f"- {sentence}\n" for sentence in sentences) if sentences else ""
 
@@ -140,7 +138,9 @@ def _calibration(calibration: Mapping[str, Any]) -> str:
     if not calibration:
         return "## Calibration\n\nNone: this checkpoint gives no verdicts.\n"
     low, high = calibration["real_below"], calibration["fake_above"]
-    clips = f" ({calibration['clips']} clips)" if "clips" in calibration else ""
+    clips = (
+        f" (thresholds: {calibration['clips']} scored files, changed copies counted)" if "clips" in calibration else ""
+    )
     names = {"video": "a picture", "audio": "a voice"}
     alone = [
         f"of {names[kind]} alone {own['fake_above']:.3f} and {own['real_below']:.3f}"
@@ -161,7 +161,7 @@ def _groups(evaluations: Sequence[Mapping[str, Any]]) -> str:
     for evaluation in evaluations:
         tables = evaluation.get("by_group") or by_group(evaluation.get("scores", []))
         for column, rows in tables.items():
-            lines += [f"\n{_title(evaluation)}, by {column}:\n"]
+            lines += [f"\n{title_of(evaluation)}, by {column}:\n"]
             lines += ["| group | reals | called fake | inconclusive | fakes | called real |", "|" + 6 * "---|"]
             lines += [f"| {group} | {_group_cells(row)} |" for group, row in rows.items()]
     if not lines:

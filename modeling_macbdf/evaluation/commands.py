@@ -4,7 +4,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..inference import Detector
 from ..report import dump_json, write_atomically
 from .calibration import ANSWERS, IDENTITY, THRESHOLDS, calibrate, with_answer, with_thresholds
 from .card import model_card
+from .clusters import clusters
 from .distortions import PROFILES, SOUND
 from .evaluate import evaluate
 from .groups import by_group
@@ -62,7 +63,14 @@ def add_calibrate_arguments(parser: argparse.ArgumentParser) -> None:
 def add_card_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `macbdf card`."""
     parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="its README.md is written")
-    parser.add_argument("--evaluation", required=True, type=Path, nargs="+", metavar="JSON", help="of macbdf evaluate")
+    parser.add_argument(
+        "--evaluation",
+        required=True,
+        type=Path,
+        nargs="+",
+        metavar="JSON",
+        help="of macbdf evaluate; their names are the titles",
+    )
     parser.add_argument("--training", type=Path, metavar="JSON", help="facts of the training: data, terms, command")
 
 
@@ -116,11 +124,11 @@ def records_of(arguments: argparse.Namespace) -> tuple[list[ClipRecord], list[di
     return records, [problem.to_dict() for problem in problems]
 
 
-def not_trained(records: Iterable[ClipRecord], path: Path) -> list[ClipRecord]:
+def not_trained(records: Sequence[ClipRecord], path: Path) -> list[ClipRecord]:
     """The clips that a training configuration with several sets does not train on.
 
     A clip is trained on where its split is that of a training set, unless the configuration leaves out one of its
-    people or its generator.
+    people or its generator. A set without a split may hold clips of any but the evaluation's.
 
     Raises:
         ValueError: the file has no training sets.
@@ -129,6 +137,8 @@ def not_trained(records: Iterable[ClipRecord], path: Path) -> list[ClipRecord]:
     if not data.get("sets"):
         raise ValueError(f"--not-trained-by must name a configuration with data.sets, but {path} has none")
     splits = {part.get("split", "") for part in data["sets"]}
+    every = {record.split for record in records} - {data.get("eval_split", "dev")}
+    splits = every if "" in splits else splits
     left_out = set(map(str, data.get("leave_out") or []))
     names = ((record, {record.generator, *record.identities}) for record in records)
     return [record for record, own in names if record.split not in splits or own & left_out]
@@ -156,7 +166,7 @@ def run_evaluate(arguments: argparse.Namespace) -> dict[str, Any] | None:
         "model": detector.model_info,
         "dataset": {"name": arguments.dataset, "splits": arguments.split, "problems": problems},
         "command": shlex.join(["macbdf", *sys.argv[1:]]),
-        "bootstrap": {**draws, "over": "identities"},
+        "bootstrap": {**draws, "over": clusters(rows)[1]},
         **evaluate(rows, **draws),
         "probes": None if arguments.no_probes else _audit(arguments, records, rows, draws),
     }
@@ -240,9 +250,19 @@ def _copies(row: Row) -> list[Row]:
 def run_card(arguments: argparse.Namespace) -> Path:
     """Writes the model card from the model's config and the evaluations; returns its path.
 
-    The evaluations are left in the model's folder `results/`, without the scores of single clips and their paths.
+    The evaluations, called by the names of their files, are left in the model's folder `results/` without the scores
+    of single clips and their paths.
+
+    Raises:
+        ValueError: two evaluations have the same file name.
     """
-    evaluations = [_shareable(json.loads(path.read_text(encoding="utf-8"))) for path in arguments.evaluation]
+    names = [path.name for path in arguments.evaluation]
+    if len(set(names)) < len(names):
+        raise ValueError(f"--evaluation must name files with different names, but got {', '.join(names)}")
+    evaluations = [
+        _shareable(json.loads(path.read_text(encoding="utf-8"))) | {"title": path.stem}
+        for path in arguments.evaluation
+    ]
     training = json.loads(arguments.training.read_text(encoding="utf-8")) if arguments.training else {}
     results = arguments.model / "results"
     results.mkdir(exist_ok=True)

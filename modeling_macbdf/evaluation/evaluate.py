@@ -13,9 +13,11 @@ from sklearn.metrics import average_precision_score, brier_score_loss
 
 from . import bootstrap, localisation, metrics
 from .calibration import ANSWERS
+from .clusters import clusters
 from .score import Row
 
 EVEN_ODDS = 0.5
+_RATE_OF = {"reals_called_fake": (0,), "fakes_called_real": (1,), "inconclusive": (0, 1)}  # rate -> labels
 
 
 def evaluate(rows: Sequence[Row], *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
@@ -111,13 +113,20 @@ def _stream_answers(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def intervals(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the metrics by bootstrap over identities."""
+    """95 % intervals of the metrics by bootstrap over identities; exact ones for rates of none or all."""
     labels, scores = _columns(rows)
     if len(set(labels.tolist())) < 2:
         return {}
-    return bootstrap.intervals(
-        _statistics(rows, labels, scores), _names(rows, "identity"), resamples=resamples, seed=seed
-    )
+    identities, _ = clusters(rows)
+    found = bootstrap.intervals(_statistics(rows, labels, scores), identities, resamples=resamples, seed=seed)
+    verdicts = _verdict_rates(labels, _names(rows, "verdict"))
+    people = [len({who for who, own in zip(identities, labels, strict=True) if own in of}) for of in _RATE_OF.values()]
+    exact = {
+        name: bootstrap.rate_interval(verdicts[name], count)
+        for name, count in zip(_RATE_OF, people, strict=True)
+        if verdicts[name] in (0.0, 1.0)
+    }
+    return found | exact
 
 
 def _statistics(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> dict[str, bootstrap.Statistic]:

@@ -15,6 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from . import bootstrap, metrics
+from .clusters import clusters
 from .masked import MODEL_PROBES
 from .score import Row
 
@@ -83,9 +84,9 @@ def _judged(rows: Sequence[Row], scores: np.ndarray, resamples: int, seed: int) 
     if len(set(labels.tolist())) < 2:
         return _nothing(len(both), "it takes clips of both classes that it and the model score")
     chosen, own = [rows[i] for i in both], scores[both]
-    names = {column: [row[column] for row in chosen] for column in ("generator", "source", "identity")}
+    names = {column: [row[column] for row in chosen] for column in ("generator", "source")}
     ranking = bootstrap.Ranking(labels, own)
-    limits = bootstrap.intervals({"auc": ranking.auc}, names["identity"], resamples=resamples, seed=seed)
+    limits = bootstrap.intervals({"auc": ranking.auc}, clusters(chosen)[0], resamples=resamples, seed=seed)
     auc, model_auc = metrics.auc(labels, own), metrics.auc(labels, np.array([row["p_fake"] for row in chosen]))
     return {
         "auc": auc,

@@ -22,6 +22,7 @@ from ..media.probe import MediaInfo
 from ..sources import FileSource, Source
 from ..verdicts import FileResult
 from . import bootstrap, metrics
+from .clusters import clusters
 from .distortions import ALL, PICTURE, PROFILES, SEVERITIES, SOUND, Rng, h264, kept_steps, messenger
 from .score import Row, row_of, said_of, source_of
 
@@ -223,7 +224,7 @@ def _summary(rows: Sequence[Row], condition: str, resamples: int, seed: int) -> 
     limits: dict[str, tuple[float, float]] = {}
     if len(set(labels.tolist())) == 2:
         ranking = bootstrap.Ranking(labels, scores)
-        identities = [row["identity"] for row, _ in both]
+        identities, _ = clusters([row for row, _ in both])
         limits = bootstrap.intervals({"auc": ranking.auc}, identities, resamples=resamples, seed=seed)
     return {
         "clips": len(touched),

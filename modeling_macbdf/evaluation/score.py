@@ -55,7 +55,7 @@ def row_of(record: ClipRecord, result: FileResult) -> Row:
         "source": record.source,
         "language": record.language,
         "group": record.group,
-        "identity": "|".join(sorted(record.identities)) or record.path,
+        "identity": "|".join(record.identities) or record.path,
         "pair": record.pair,
         "segments_s": known_segments(record),
     }

@@ -8,15 +8,16 @@ def evaluation_markdown(result: Mapping[str, Any], level: int = 2) -> str:
     """Coverage, metrics with intervals and worst case, streams, generators, categories and probes.
 
     Args:
-        result: of `macbdf evaluate`.
+        result: of `macbdf evaluate`; "about" is a sentence on the clips.
         level: of the heading.
     """
-    dataset, covered = result["dataset"], result["coverage"]
-    title = " ".join([dataset["name"], *dataset["splits"]])
+    covered, draws = result["coverage"], result["bootstrap"]
     parts = [
-        f"{'#' * level} Results on {title}",
+        f"{'#' * level} Results on {title_of(result)}",
+        result.get("about", ""),
         f"{covered['scored']} of {covered['clips']} clips scored ({_counts(covered['by_status'])}). Intervals: 95 %, "
-        f"{result['bootstrap']['resamples']} bootstrap draws over identities, seed {result['bootstrap']['seed']}.",
+        f"{draws['resamples']} bootstrap draws over {draws['over']}, seed {draws['seed']}; "
+        "a rate of 0 or 1 has the exact one of as many people.",
         _metrics(result),
         _streams(result["streams"]),
         _generators(result["by_generator"]),
@@ -25,6 +26,12 @@ def evaluation_markdown(result: Mapping[str, Any], level: int = 2) -> str:
         f"Command: `{result['command']}`",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def title_of(result: Mapping[str, Any]) -> str:
+    """What a result is called: its "title", else the data set and its splits."""
+    dataset = result["dataset"]
+    return result.get("title") or " ".join([dataset["name"], *dataset["splits"]])
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

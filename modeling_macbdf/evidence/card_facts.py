@@ -2,9 +2,11 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-_METRIC = re.compile(r"^\|\s*(\w+)\s*\|\s*(-?[\d.]+)\s*\|", re.MULTILINE)
+_METRIC = re.compile(r"^\|\s*(\w+)\s*\|\s*(-?[\d.]+)\s*\|(?:\s*([\d.]+) to ([\d.]+)\s*\|)?", re.MULTILINE)
+_RESULTS = re.compile(r"^## Results on (.*?)$(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _SHOWN = {
     "reals_called_fake": "real clips called fake",
     "fakes_called_real": "forged clips called real",
@@ -35,15 +37,22 @@ def _from_hub(repo: str, revision: str | None) -> Path | None:
     return Path(found) if found else None
 
 
-def error_rates(card: str) -> str:
-    """The rates of wrong verdicts in the card's first results, in one sentence; empty where it has none."""
-    match = re.search(r"^## (Results on .*?)$(.*?)(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
-    if match is None:
-        return ""
-    found = dict(_METRIC.findall(match[2]))
-    rates = [f"{words} {float(found[name]):.1%}" for name, words in _SHOWN.items() if name in found]
-    auc = [f"AUC {float(found['auc']):.3f}"] if "auc" in found else []
-    return f"{match[1]}: {', '.join(rates + auc)}." if rates or auc else ""
+def error_rates(card: str) -> list[str]:
+    """The rates of wrong verdicts and the AUC in the card's results, a sentence each, with 95 % intervals."""
+    told = []
+    for title, text in _RESULTS.findall(card):
+        found = {name: values for name, *values in _METRIC.findall(text)}
+        rates = [f"{words} {_shown(found[name], '.0%')}" for name, words in _SHOWN.items() if name in found]
+        rates += [f"AUC {_shown(found['auc'], '.2f')}"] if "auc" in found else []
+        if rates:
+            told.append(f"{title}: {', '.join(rates)}.")
+    return told
+
+
+def _shown(values: Sequence[str], form: str) -> str:
+    """A value and its interval, where it has one."""
+    value, low, high = (format(float(text), form) if text else "" for text in values)
+    return f"{value} [{low}, {high}]" if low else value
 
 
 def as_html(card: str) -> str:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from ..inference import Detector
 from ..media.decode import Frame
+from ..media.outcomes import Status
 from ..media.probe import MediaInfo
 from ..media.tracks import TrackedCrop
 from ..picture import MIN_STEPS
@@ -99,6 +100,7 @@ class Collector(Watcher):
         self.boxes: dict[int, list[Box]] = {}
         self.seen: dict[int, int] = {}  # track -> steps
         self.best: dict[int | None, tuple[Window, WindowScore]] = {}
+        self.heard: tuple[Window, WindowScore] | None = None  # the most suspicious one that holds sound
         self._values: dict[int | None, dict[int, list[float]]] = {}  # track -> step -> raw log-odds
         self._waiting: deque[Window] = deque()
         self._duration_s: float | None = None
@@ -135,6 +137,8 @@ class Collector(Watcher):
             steps.setdefault(window.first_step + index, []).append(value)
         if window.track not in self.best or score.joint > self.best[window.track][1].joint:
             self.best[window.track] = (window, score)
+        if score.only != "video" and (self.heard is None or score.joint > self.heard[1].joint):
+            self.heard = (window, score)
 
     def steps_of(self, track: int | None) -> tuple[tuple[float, float], ...]:
         """(centre in seconds, mean raw log-odds) of each step of a track that has one."""
@@ -160,7 +164,7 @@ def judge_with_evidence(
     shown = [face for face in result.faces if face.track in collector.best][:MAX_FACES]
     return result, Evidence(
         faces=tuple(_face(detector, collector, face) for face in shown),
-        sound=_sound(detector, collector.voice, *collector.best[top]),
+        sound=_sound(detector, collector.voice, *collector.heard) if collector.heard else None,
         steps=collector.steps_of(top),
         boxes=_frozen(collector.boxes),
         left_out=_left_out(result, collector, len(shown)),
@@ -227,7 +231,7 @@ def _sound_heat(model: Any, inputs: Mapping[str, torch.Tensor], answer: str) -> 
 def _left_out(result: FileResult, collector: Collector, shown: int) -> tuple[str, ...]:
     """What was not judged, and why."""
     notes = [result.reason] if result.reason else []
-    if result.p_fake_audio is None and collector.voice.audio is not None:
+    if result.p_fake_audio is None and result.status == Status.scored:
         notes.append("the voice has no answer of its own: this model's calibration has none for a voice alone")
     judged = {face.track for face in result.faces}
     short = [steps for track, steps in collector.seen.items() if track not in judged]

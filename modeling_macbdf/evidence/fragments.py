@@ -5,12 +5,12 @@ from html import escape
 from typing import Any
 
 from ..provenance import in_words
-from ..verdicts import FileResult, Segment, Verdict, in_force
+from ..verdicts import ALONE, FileResult, Segment, Verdict, in_force
 from .collect import Evidence
 from .pictures import data_uri, face_strip, spectrogram
 
 HEADLINES = {
-    Verdict.REAL: "No sign of forgery",
+    Verdict.REAL: "More likely real",
     Verdict.FAKE: "Likely forged",
     Verdict.INCONCLUSIVE: "Cannot tell",
 }
@@ -26,7 +26,7 @@ def verdict_card(result: FileResult, calibration: Mapping[str, Any]) -> str:
             f"<p><b>{escape(result.status)}</b>: {escape(result.reason)}</p>"
             "<p>There is no probability, because nothing was judged.</p></section>"
         )
-    thresholds = in_force(calibration, result.p_fake_video, result.p_fake_audio)
+    thresholds = in_force(calibration, ALONE.get(result.status))
     low, high = thresholds["real_below"], thresholds["fake_above"]
     reason = f"<p><b>{escape(result.status)}</b>: {escape(result.reason)}</p>" if result.reason else ""
     return (
@@ -75,9 +75,9 @@ def timeline(result: FileResult, evidence: Evidence, calibration: Mapping[str, A
         return '<p class="m-small">Nothing was judged, so there is no timeline.</p>'
     # Each lane by the thresholds of the answer that it shows.
     shown = {
-        "p_fake": in_force(calibration, result.p_fake_video, result.p_fake_audio),
-        "p_fake_video": in_force(calibration, video=result.p_fake_video, audio=None),
-        "p_fake_audio": in_force(calibration, video=None, audio=result.p_fake_audio),
+        "p_fake": in_force(calibration, ALONE.get(result.status)),
+        "p_fake_video": in_force(calibration, "video"),
+        "p_fake_audio": in_force(calibration, "audio"),
     }
     end_s = result.timeline[-1].end_s
     lanes = "".join(_lane(result.timeline, name, words, end_s, shown[name]) for name, words in _LANES)

@@ -118,13 +118,14 @@ def _table(rows: Sequence[tuple[str, str]]) -> str:
 
 def about(detector: Detector, card: str) -> str:
     """Method, limits, error rates and the card of the model."""
-    rates = card_facts.error_rates(card) or "The model's card tells no error rates."
+    rates = card_facts.error_rates(card) or ["The model's card tells no error rates."]
     source = detector.calibration.get("source", "data that the model does not name")
     shown = f"<details><summary>The model's card</summary>{card_facts.as_html(card)}</details>" if card else ""
     return (
         f"<h3>Method</h3><p>{METHOD}</p><h3>Limits</h3><p>{LIMITS}</p>"
-        f"<h3>Error rates</h3><p>{escape(rates)} Probabilities and thresholds were "
-        f"fitted on: {escape(str(source))}.</p>"
+        f"<h3>Error rates</h3><ul>{''.join(f'<li>{escape(rate)}</li>' for rate in rates)}</ul>"
+        f"<p>[95 % intervals]. Probabilities and thresholds were fitted on: {escape(str(source))}. Rates on the very "
+        "clips of a fit are better than those that other clips will have.</p>"
         f"{shown}"
     )
 

@@ -76,10 +76,12 @@ class Audio:
         Returns:
             `np.ndarray` of shape `(T,)`, bool: True where at least half of the step is valid sound.
         """
-        edges = np.arange(num_steps + 1) * self.sampling_rate / frame_rate_hz
+        per_step = self.sampling_rate / frame_rate_hz
+        edges = np.arange(num_steps + 1) * per_step
         covered = np.zeros(num_steps)
         for start, end in self.valid:
-            covered += np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], start), 0, None)
+            own = slice(int(start / per_step), int(end / per_step) + 1)  # the steps that it touches: spans may be many
+            covered[own] += np.clip(np.minimum(edges[1:][own], end) - np.maximum(edges[:-1][own], start), 0, None)
         return covered >= 0.5 * self.sampling_rate / frame_rate_hz
 
 

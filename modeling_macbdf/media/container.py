@@ -208,7 +208,9 @@ def decoded_frames(
             prepare(packet)
         try:
             frames = stream.decode(packet)
-        except (av.error.InvalidDataError, av.error.EOFError):
+        except (MemoryError, TimeoutError, av.error.ExitError):
+            raise
+        except av.error.FFmpegError:  # decoders have many names for a packet that they cannot read
             damaged += packet is not None
             continue
         for frame in frames:

@@ -72,7 +72,9 @@ class MediaError(ValueError):
 
 def missing_extra(package: str, extra: str) -> ImportError:
     """Return the error for an optional dependency that is not installed, with the command that installs it."""
-    return ImportError(f'{package} is not installed. It comes with an extra: pip install "macb-df[{extra}]"')
+    return ImportError(
+        f'{package} is not installed. It comes with the extra {extra}: pip install -e ".[{extra}]" in the project'
+    )
 
 
 def check_file(path: str | os.PathLike[str], max_bytes: int) -> int:

@@ -96,6 +96,8 @@ class ObjectiveGradients:
             rows = [self._rows[group].setdefault(objective, [None] * len(self.groups[group])) for group in reached]
             all_reduce_mean(rows, [self.groups[group] for group in reached])
         all_reduce_mean([self._plain], [self.others])
+        for group, names in stored.items():  # an objective that a process lacked came last there: sums must agree
+            self._rows[group] = {name: self._rows[group][name] for name in names}
 
     def resolve(self, rule: Rule | None = None, nonfinite: str = "skip") -> StepReport:
         """Writes `.grad` of every parameter and empties the store.

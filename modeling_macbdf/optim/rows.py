@@ -87,10 +87,11 @@ def _weighted(grads: Sequence[Tensor | None], weights: list[float], through_doub
 
 
 def add_to_grad(parameters: Sequence[Tensor], grads: Row) -> None:
-    """Adds a gradient to `.grad`, as `backward` does."""
+    """Adds a gradient to `.grad`, as `backward` does. Autograd may hand out shared tensors, so a copy is kept."""
     for parameter, grad in zip(parameters, grads, strict=True):
         if grad is not None:
-            parameter.grad = grad if parameter.grad is None else parameter.grad + grad
+            own = grad.clone(memory_format=torch.contiguous_format)
+            parameter.grad = own if parameter.grad is None else own.add_(parameter.grad)
 
 
 def all_reduce_mean(rows: Iterable[Row], parameters: Iterable[Sequence[Tensor]]) -> None:

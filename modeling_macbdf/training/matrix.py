@@ -20,6 +20,7 @@ from ..data.commands import add_dataset_arguments, read_from_arguments
 from ..data.records import ClipRecord
 from ..evaluation import bootstrap
 from ..evaluation.calibration import IDENTITY
+from ..evaluation.clusters import clusters
 from ..evaluation.evaluate import answer_metrics, coverage
 from ..evaluation.plots import new_figure
 from ..evaluation.score import Processes, Row, row_of, score_all, source_of
@@ -215,7 +216,7 @@ def _intervals(
         "own": lambda weights: mean_auc(own, weights),
         "delta": lambda weights: mean_auc(own, weights) - mean_auc(other, weights),
     }
-    return bootstrap.intervals(statistics, [every[0][i]["identity"] for i in chosen], resamples=resamples)
+    return bootstrap.intervals(statistics, clusters([every[0][i] for i in chosen])[0], resamples=resamples)
 
 
 def matrix_markdown(result: Mapping[str, Any]) -> str:

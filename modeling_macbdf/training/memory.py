@@ -1,11 +1,22 @@
 """Memory of training on a CPU."""
 
 import ctypes
+from contextlib import suppress
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _KEPT = -1  # as an unsigned size: never give memory back
 _PAD_BYTES = 64 * 1024**2
+
+
+def give_back_freed_memory() -> None:
+    """Returns what `keep_freed_memory` made the process hoard, as far as nothing uses it now.
+
+    Blocks of many sizes never quite fill each other's gaps: without this, the small recipe grows from 6 to 9 GB in 250
+    steps.
+    """
+    with suppress(OSError, TypeError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def keep_freed_memory() -> bool:

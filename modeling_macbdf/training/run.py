@@ -1,10 +1,12 @@
 """One training run from its configuration: model, trainer, metrics, calibration, and what a dry run says."""
 
 import json
+import logging
 import resource
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, EarlyStoppingCall
 
 from ..evaluation.calibration import calibrate
 from ..evaluation.overlap import write_training_people
+from .callbacks import FreedMemoryCallback
 from .config import RunConfig, check_known
 from .metrics import scored_rows, window_metrics
 from .pretrained import load_imagenet
@@ -22,6 +25,7 @@ from .storage import store_in_half_precision
 from .trainer import MACBDFTrainer
 from .windows import build_data
 
+logger = logging.getLogger(__name__)
 _DRY_STEPS = 3
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -59,6 +63,8 @@ class Run:
             processing_class=self.processor,
             compute_metrics=window_metrics(self.data.evaluation_records),
         )
+        if self.arguments.device.type == "cpu":
+            trainer.add_callback(FreedMemoryCallback())
         evaluates = self.arguments.eval_strategy != "no"
         if self.config.early_stopping_patience and evaluates and not changes:
             trainer.add_callback(EarlyStoppingCallback(self.config.early_stopping_patience))
@@ -70,7 +76,7 @@ class Run:
         if self.config.calibrate:
             rows = scored_rows(found, self.data.evaluation_records)
             source = f"{len(rows)} windows of {self.data.facts['evaluation']}, {self.data.facts['cache']}"
-            self.model.config.calibration = calibrate(rows, source)
+            self.model.config.calibration = _calibration(rows, source)
         folder = self.output_dir / "model"
         trainer.save_model(str(folder))
         if trainer.is_world_process_zero():
@@ -127,6 +133,15 @@ class _StepClock(TrainerCallback):
         self.times.append(time.perf_counter())
 
 
+def _calibration(rows: Sequence[Mapping[str, Any]], source: str) -> dict[str, Any] | None:
+    """The calibration; None, with a warning, where the clips do not allow one: trained weights are not lost for it."""
+    try:
+        return calibrate(rows, source)
+    except ValueError as error:
+        logger.warning("The model is saved without a calibration, which `macbdf calibrate` can add: %s", error)
+        return None
+
+
 def _model(config: RunConfig) -> tuple[Any, Any]:
     processor = AutoProcessor.from_pretrained(config.model)
     settings = _settings(config)
@@ -161,7 +176,19 @@ def _settings(config: RunConfig) -> Any:
 
 
 def _fit(processor: Any, settings: Any) -> None:
-    """Lets the processor make what the changed model expects: the picture's side and the window's steps."""
+    """Lets the processor make what the changed model expects: the picture's side and the window's steps.
+
+    Raises:
+        ValueError: the two differ in what a change of the model alone cannot settle, such as the clock.
+    """
+    sound = processor.feature_extractor
+    made = {"frame_rate_hz": sound.frame_rate_hz, "sampling_rate": sound.sampling_rate}
+    wanted = {name: getattr(settings, name) for name in made}
+    if (bins := getattr(settings.audio_config, "num_mel_bins", None)) is not None:
+        made |= {"audio_config.num_mel_bins": sound.feature_size}
+        wanted |= {"audio_config.num_mel_bins": bins}
+    if made != wanted:
+        raise ValueError(f"model_config must agree with the processor of the model, {made}, but it is {wanted}")
     side = getattr(settings.video_config, "image_size", None)
     if isinstance(side, int):
         processor.image_processor.size = {"height": side, "width": side}

@@ -59,19 +59,22 @@ def build_data(config: DataConfig, processor: Any, model_config: Any, seed: int)
     """
     folder = config.folder(config.cache) if config.cache else _self_made(config, model_config)
     train, evaluation = divide([entry.record for entry in TrackCache(folder).entries], config, seed)
+    held_out = {record.key for record in evaluation}
     if config.sets:
         sets = config.training_sets()
-        caches = [_cache_of(part, config) for part in sets]
+        caches = [_cache_of(part, config, held_out) for part in sets]
         _check_left_out(sets, config)
     else:
         sets, caches = [SetConfig(str(folder), balance=config.balance)], [TrackCache(folder, train)]
     parts = [
-        _set(part, cache, config, model_config, seed + number)
+        _set(part, cache, config, model_config, seed + number, held_out)
         for number, (part, cache) in enumerate(zip(sets, caches, strict=True))
     ]
     shares = [part.share for part in sets]
     windows = MixedWindows(parts, shares, seed, config.windows or 0) if len(parts) > 1 else parts[0]
     evaluation_windows, window_records = _evaluation(folder, evaluation, config, model_config, seed)
+    for cache in [*caches, TrackCache(folder)]:
+        _check_clock(cache, model_config)
     counts = [_counted([entry.record for entry in cache.entries]) for cache in caches]
     facts = {
         "cache": str(folder),
@@ -82,21 +85,38 @@ def build_data(config: DataConfig, processor: Any, model_config: Any, seed: int)
         "evaluation_clips": _counted(evaluation),
     }
     collate = WindowCollator(processor, sync=model_config.sync_head)
-    trained_on = [entry.record for cache in caches for entry in cache.entries]
+    trained_on = [record for part in parts for record in records_of(part)]
     return RunData(windows, evaluation_windows, collate, window_records, facts, trained_on)
 
 
-def _cache_of(part: SetConfig, config: DataConfig) -> TrackCache:
-    """The clips of one training set."""
+def records_of(part: TrainingWindows | DubbedWindows) -> list[ClipRecord]:
+    """Every clip that the windows of a set are cut from, its voices' ones too."""
+    if isinstance(part, DubbedWindows):
+        return [*records_of(part.pictures), *records_of(part.voices)]
+    return [entry.record for entry in part.cache.entries]
+
+
+def _cache_of(part: SetConfig, config: DataConfig, held_out: set[str]) -> TrackCache:
+    """The clips of one training set, without those of the evaluation (`held_out`, keys of records)."""
     left_out = set(config.leave_out)
 
     def belongs(record: ClipRecord) -> bool:
+        if record.key in held_out:
+            return False
         return part.split in ("", record.split) and not left_out & {record.generator, *record.identities}
 
     try:
         return TrackCache(config.folder(part.cache), keep=belongs)
     except ValueError as error:
         raise ValueError(f"data.sets, split {part.split!r} without {config.leave_out}: {error}") from error
+
+
+def _check_clock(cache: TrackCache, model_config: Any) -> None:
+    """Refuse a cache whose steps or samples are not those of the model."""
+    made = {"frame_rate_hz": cache.settings.frame_rate_hz, "sampling_rate": cache.settings.sampling_rate}
+    wanted = {name: getattr(model_config, name) for name in made}
+    if made != wanted:
+        raise ValueError(f"the cache must have the model's clock, {wanted}, but it was made with {made}")
 
 
 def _check_left_out(sets: Sequence[SetConfig], config: DataConfig) -> None:
@@ -111,14 +131,14 @@ def _check_left_out(sets: Sequence[SetConfig], config: DataConfig) -> None:
 
 
 def _set(
-    part: SetConfig, cache: TrackCache, config: DataConfig, model_config: Any, seed: int
+    part: SetConfig, cache: TrackCache, config: DataConfig, model_config: Any, seed: int, held_out: set[str]
 ) -> TrainingWindows | DubbedWindows:
     """The training windows of one set, under other voices where it asks for them."""
     windows = _training(part, cache, config, model_config, seed)
     if not part.voices:
         return windows
     spoken = replace(part, cache=part.voices, split="", streams={"audio": 1.0})
-    return DubbedWindows(windows, _training(spoken, _cache_of(spoken, config), config, model_config, seed))
+    return DubbedWindows(windows, _training(spoken, _cache_of(spoken, config, held_out), config, model_config, seed))
 
 
 def _training(part: SetConfig, cache: TrackCache, config: DataConfig, model_config: Any, seed: int) -> TrainingWindows:

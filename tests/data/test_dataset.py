@@ -18,6 +18,7 @@ from modeling_macbdf.data.dataset import (
     TrainingWindows,
     WindowOptions,
 )
+from modeling_macbdf.data.dubbing import dub
 from modeling_macbdf.data.pseudofakes import Mix
 from modeling_macbdf.data.records import ClipRecord, real_record
 from modeling_macbdf.data.windows import label_window, window_starts
@@ -165,6 +166,22 @@ def test_unknown_streams_give_no_labels(clip):
     assert (labelled.frame_labels == 1).all() and (labelled.video_frame_labels == IGNORE).all()
     hidden = label_window(ClipRecord("a.mp4", None), clip, 0.0, 0.2)
     assert hidden.label == IGNORE and (hidden.frame_labels == IGNORE).all()
+
+
+def test_segments_of_one_stream_alone_do_not_make_a_fake_clip_real(clip):
+    record = ClipRecord("a.mp4", 1, 0, None, video_segments_s=())
+    labelled = label_window(record, clip, 0.0, 0.2)
+    assert labelled.label == IGNORE and (labelled.frame_labels == IGNORE).all()
+    silent = replace(clip, audio_mask=np.zeros(clip.steps, bool))
+    assert label_window(record, silent, 0.0, 0.2).label == 0, "all that is there is real"
+
+
+def test_real_clips_are_in_step_and_dubbed_ones_are_not(clip):
+    """The model's convention, from data to batch: 1 = in step. It was once the other way round here."""
+    real = label_window(ClipRecord("a.mp4", 0, 0, 0), clip, 0.0, 0.2)
+    both = clip.video_mask & clip.audio_mask
+    np.testing.assert_array_equal(real.sync_labels, np.where(both, 1, IGNORE))
+    np.testing.assert_array_equal(dub(real, real).sync_labels, np.where(both, 0, IGNORE))
 
 
 def test_balance_within_a_label():

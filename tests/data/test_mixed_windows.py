@@ -13,13 +13,15 @@ from modeling_macbdf.data.clips import IGNORE
 from modeling_macbdf.data.collate import WindowCollator
 from modeling_macbdf.data.dataset import TrainingOptions, TrainingWindows, WindowOptions
 from modeling_macbdf.data.mixed import MixedWindows
+from modeling_macbdf.data.preprocess import preprocess
 from modeling_macbdf.data.pseudofakes import Mix
+from modeling_macbdf.data.records import real_record
 from modeling_macbdf.processing_macbdf import MACBDFProcessor
 from modeling_macbdf.training.config import DataConfig
 from modeling_macbdf.training.windows import build_data
 
 QUICK = Mix(streams={"video": 1}, visual={"freeze_or_splice": 1})
-MODEL = SimpleNamespace(num_frames=8, sync_head=False)
+MODEL = SimpleNamespace(num_frames=8, sync_head=False, frame_rate_hz=5.0, sampling_rate=16_000)
 
 
 def one(cache, steps=4, seed=1, **changes):
@@ -106,16 +108,27 @@ def test_a_batch_is_as_long_as_its_longest_window(caches):
     assert (batch["frame_labels"][0, 4:] == IGNORE).all() and (batch["frame_labels"][1] != IGNORE).all()
 
 
+@pytest.fixture(scope="module")
+def divided_folder(talking_files, tmp_path_factory):
+    """Three people to train on, of whom two have no split, and one of the split "dev"."""
+    folder = tmp_path_factory.mktemp("divided")
+    (folder / "person3.mp4").symlink_to(talking_files[0].path)
+    dev = real_record(str(folder / "person3.mp4"), split="dev", identities=("person3",))
+    first, *others = talking_files
+    preprocess([replace(first, split="train"), *others, dev], folder / "cache")
+    return folder / "cache"
+
+
 def config(cache_folder, *sets, **changes):
-    values = {"root": str(cache_folder.parent), "cache": cache_folder.name, "eval_split": "", "windows": 12}
+    values = {"root": str(cache_folder.parent), "cache": cache_folder.name, "windows": 12}
     sets = [{"cache": cache_folder.name, **values} for values in sets]
     return DataConfig(**(values | {"sets": sets, "eval_windows": 4, "augment": False} | changes))
 
 
-def test_sets_of_a_configuration_have_their_own_windows_and_leave_the_same_people_out(cache_folder):
+def test_sets_of_a_configuration_have_their_own_windows_and_leave_the_same_people_out(divided_folder):
     data = build_data(
         config(
-            cache_folder,
+            divided_folder,
             {"window_steps": 4, "streams": {"video": 1.0}},
             {"share": 2.0, "balance": "none"},
             window_steps=6, leave_out=["person0"],
@@ -128,11 +141,33 @@ def test_sets_of_a_configuration_have_their_own_windows_and_leave_the_same_peopl
     assert ("person0",) not in {item.record.identities for item in items}
 
 
-def test_people_to_leave_out_must_be_known(cache_folder):
+def test_no_clip_of_the_evaluation_is_trained_on_and_every_voice_is_told(divided_folder):
+    """A set without a split once took the clips of the evaluation too, and so did voices."""
+    data = build_data(
+        config(
+            divided_folder,
+            {"balance": "none"},
+            {"split": "train", "voices": divided_folder.name, "window_steps": 4},
+            paired=True,
+        ),
+        MACBDFProcessor(), MODEL, seed=0,
+    )  # fmt: skip
+    assert data.facts["training_clips"] == [{"real": 3}, {"real": 1}]
+    people = [record.identities[0] for record in data.training_records]
+    assert Counter(people) == {"person0": 3, "person1": 2, "person2": 2}, "two sets, and the second one's voices"
+
+
+def test_a_cache_with_another_clock_is_refused(divided_folder):
+    faster = SimpleNamespace(**{**vars(MODEL), "frame_rate_hz": 10.0})
+    with pytest.raises(ValueError, match=r"the cache must have the model's clock, .*10\.0.*5\.0"):
+        build_data(config(divided_folder, {}), MACBDFProcessor(), faster, seed=0)
+
+
+def test_people_to_leave_out_must_be_known(divided_folder):
     with pytest.raises(ValueError, match=r"leave_out must name .*no set has \['persom1'\]"):
-        build_data(config(cache_folder, {}, leave_out=["person0", "persom1"]), MACBDFProcessor(), MODEL, seed=0)
+        build_data(config(divided_folder, {}, leave_out=["person0", "persom1"]), MACBDFProcessor(), MODEL, seed=0)
     with pytest.raises(ValueError, match=r"leave_out must come with data\.sets"):
-        config(cache_folder, leave_out=["person0"])
+        config(divided_folder, leave_out=["person0"])
 
 
 @pytest.mark.parametrize(
@@ -144,9 +179,9 @@ def test_people_to_leave_out_must_be_known(cache_folder):
         ({"balance": "age"}, "balance must be one of"),
     ],
 )
-def test_mistakes_in_a_set_are_named(cache_folder, values, words):
+def test_mistakes_in_a_set_are_named(divided_folder, values, words):
     with pytest.raises(ValueError, match=words):
-        build_data(config(cache_folder, values), MACBDFProcessor(), MODEL, seed=0)
+        build_data(config(divided_folder, values), MACBDFProcessor(), MODEL, seed=0)
 
 
 def test_sets_need_a_number_of_windows_and_a_cache_to_judge_on(cache_folder):

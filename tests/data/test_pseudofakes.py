@@ -40,7 +40,10 @@ def test_labels_say_which_stream_is_forged(kind, clip, donor):
     assert forged.label == 1 and forged.kind == kind
     assert forged.video_label == int(kind in VISUAL)
     assert forged.audio_label == int(kind in AUDIO), "a genuine voice that does not fit is no forged voice"
-    assert (forged.sync_labels == 1).all() == (kind in MISMATCH)
+    if kind in MISMATCH:
+        assert (forged.sync_labels == 0).all()
+    else:
+        assert set(forged.sync_labels.tolist()) <= ({IGNORE, 1} if kind in VISUAL else {1})
     stream = forged.video_frame_labels if kind in VISUAL else forged.audio_frame_labels
     if kind not in MISMATCH:
         np.testing.assert_array_equal(forged.frame_labels, stream)

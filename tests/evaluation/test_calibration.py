@@ -107,6 +107,16 @@ def test_calibration_of_one_class_is_refused():
         calibrate([row for row in rows() if row["label"] == 0], "made")
 
 
+def test_clips_of_which_nothing_is_known_are_left_out():
+    unknown = rows()[0] | {"label": None, "video_label": None, "audio_label": None}
+    assert calibrate([*rows(), unknown], "made") == calibrate(rows(), "made")
+
+
+def test_without_labels_of_the_streams_a_picture_has_the_joint_scale():
+    fitted = calibrate([row | {"video_label": None} for row in rows()], "made")
+    assert fitted["video"] == fitted["joint"]
+
+
 def test_a_fortieth_of_the_clips_lies_beyond_the_distance_limit():
     clips = [
         {"distances": {"video": float(value), "audio": 1.0} if value < 30 else {"video": float(value)}}

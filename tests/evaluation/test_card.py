@@ -4,6 +4,7 @@ import json
 from argparse import Namespace
 from types import SimpleNamespace
 
+import pytest
 import yaml
 from huggingface_hub import ModelCard
 
@@ -15,7 +16,7 @@ from modeling_macbdf.evaluation.groups import by_group
 EVALUATION = {
     "dataset": {"name": "manifest", "splits": ["dev"]},
     "coverage": {"clips": 4, "scored": 3, "by_status": {"scored/fake": 2, "scored/real": 1, "no_face/real": 1}},
-    "bootstrap": {"resamples": 1000, "seed": 0},
+    "bootstrap": {"resamples": 1000, "seed": 0, "over": "identities"},
     "metrics": {"auc": 0.625, "pair_accuracy": None},
     "intervals": {"auc": [0.5, 0.75]},
     "worst_case": {"auc": 0.5, "pair_accuracy": None},
@@ -41,7 +42,10 @@ def test_every_number_of_the_evaluation_is_there_with_its_interval_and_worst_cas
 
 
 def test_thresholds_come_with_their_source():
-    assert "dev clips (3 clips). `fake` at p ≥ 0.875, `real` at p ≤ 0.250" in card()
+    assert (
+        "dev clips (thresholds: 3 scored files, changed copies counted). `fake` at p ≥ 0.875, `real` at p ≤ 0.250"
+        in card()
+    )
     assert "gives no verdicts" in card(calibration=None)
 
 
@@ -115,6 +119,25 @@ def test_probes_stand_beside_the_score():
     text = model_card("m", SimpleNamespace(calibration=CALIBRATION), [evaluation], {})
     assert "| **brightness** | 0.600 |" in text
     assert "| silence | - |" in text
+
+
+def test_evaluations_are_told_apart_by_their_files(tmp_path):
+    """Two lists of clips without a split were once one data set in the Hub's index of results."""
+    unsplit = EVALUATION | {"dataset": {"name": "manifest", "splits": []}}
+    paths = [tmp_path / "voices.json", tmp_path / "dubbed.json"]
+    for path in paths:
+        path.write_text(json.dumps(unsplit))
+    MACBDFConfig(calibration=CALIBRATION).save_pretrained(tmp_path / "m")
+    facts = tmp_path / "training.json"
+    facts.write_text(json.dumps({"evaluations": {"voices": "99 voices."}}))
+    run_card(Namespace(model=tmp_path / "m", evaluation=paths, training=facts))
+    text = (tmp_path / "m" / "README.md").read_text()
+    assert "## Results on voices\n\n99 voices.\n" in text and "## Results on dubbed\n" in text
+    (model,) = yaml.safe_load(text.split("---")[1])["model-index"]
+    names = {result["dataset"]["name"] for result in model["results"]}
+    assert names == {"voices", "dubbed"} and len(model["results"]) == 2
+    with pytest.raises(ValueError, match="different names"):
+        run_card(Namespace(model=tmp_path / "m", evaluation=[paths[0], paths[0]], training=None))
 
 
 def test_what_is_left_for_others_names_no_clip(tmp_path):

@@ -58,6 +58,14 @@ def test_interval_holds_the_estimate():
     assert low < result["metrics"]["auc"] < high
 
 
+def test_a_rate_of_none_or_all_has_an_exact_interval():
+    """Every draw repeats it: [0, 0] would claim certainty."""
+    rows = [row(label, 0.4, identity=str(i)) for i, label in enumerate([0, 1] * 10)]
+    limits = evaluate(rows, resamples=50)["intervals"]
+    assert limits["reals_called_fake"] == pytest.approx((0.0, 0.3085), abs=1e-4)
+    assert limits["inconclusive"] == pytest.approx((0.8316, 1.0), abs=1e-4)
+
+
 def test_one_class_has_no_ranking_and_no_error():
     result = evaluate([row(0, 0.2), row(0, 0.9)], resamples=10)
     assert result["metrics"]["auc"] is None

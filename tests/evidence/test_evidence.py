@@ -28,7 +28,7 @@ CARD = """# m
 | metric | value | interval |
 |---|---|---|
 | auc | 0.693 | 0.491 to 0.814 |
-| reals_called_fake | 0.044 |  |
+| reals_called_fake | 0.044 | 0.000 to 0.118 |
 
 ## Results on other
 
@@ -170,11 +170,14 @@ def test_each_lane_is_coloured_by_the_thresholds_of_its_own_answer(judged):
     assert lanes == [zone for zone in ("m-inconclusive", "m-real", "m-fake") for _ in even]
 
 
-def test_a_card_tells_its_first_error_rates_and_brings_no_code(tmp_path):
+def test_a_card_tells_its_error_rates_and_brings_no_code(tmp_path):
     (tmp_path / "README.md").write_text("---\nlicense: x\n---\n" + CARD)
     card = card_facts.read_card(tmp_path)
     assert card == CARD.strip()
-    assert card_facts.error_rates(card) == "Results on manifest dev: real clips called fake 4.4%, AUC 0.693."
+    assert card_facts.error_rates(card) == [
+        "manifest dev: real clips called fake 4% [0%, 12%], AUC 0.69 [0.49, 0.81].",
+        "other: real clips called fake 90%.",
+    ]
     html = card_facts.as_html(card)
     assert "<table>" in html
     assert "<script" not in html
@@ -183,4 +186,4 @@ def test_a_card_tells_its_first_error_rates_and_brings_no_code(tmp_path):
 
 def test_a_model_without_a_card_has_none(tmp_path):
     assert card_facts.read_card(tmp_path) == ""
-    assert card_facts.error_rates("") == ""
+    assert card_facts.error_rates("") == []

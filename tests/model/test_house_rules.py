@@ -141,6 +141,17 @@ def test_half_precision_gives_nearly_the_same_answer(tiny_model, batch, dtype, t
     assert ((output.logits.float() - reference.logits).abs().max() / scale) < tolerance
 
 
+def test_the_sync_head_trains_in_half_precision_beside_masked_steps():
+    """The length of a masked step is 0, and the guard of a division by it once was too in half precision."""
+    model = build_model(sync_head=True).train()
+    data = build_batch(clips=8)
+    data["audio_mask"][:, 2:4] = False
+    with torch.autocast("cpu", torch.float16):
+        loss = model(**data, labels=torch.tensor([0, 1] * 4), sync_labels=torch.ones(8, 8).long()).loss
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
 def test_autocast_trains_with_a_finite_float32_loss():
     model = build_model(sync_head=True).train()
     with torch.autocast("cpu", torch.bfloat16):

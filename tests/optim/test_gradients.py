@@ -136,6 +136,18 @@ def test_truly_shared_parameters_are_one_group() -> None:
         assert sum((a * b).sum() for a, b in zip(row, direction, strict=True)) >= -1e-5
 
 
+def test_gradients_share_no_memory() -> None:
+    """Autograd hands one tensor to both terms of a sum: clipping the two in place once scaled it twice."""
+    a, b = (nn.Parameter(torch.randn(4)) for _ in range(2))
+    pareto_backward({"x": (a + b).square().sum(), "y": (a + b).sum()}, {"a": [a]}, others=[b])
+    c, d = (nn.Parameter(torch.randn(4)) for _ in range(2))
+    pareto_backward({"x": (c + d).square().sum() + c.sum()}, {}, others=[c, d])
+    for first, second in ((a, b), (c, d)):
+        assert first.grad.is_contiguous() and first.grad.data_ptr() != second.grad.data_ptr()
+    torch.nn.utils.clip_grad_norm_([c, d], 1.0)
+    assert torch.cat([c.grad, d.grad]).norm() == pytest.approx(1.0, rel=1e-4)
+
+
 @pytest.mark.parametrize("micro_batches", [1, 4])
 def test_accumulated_micro_batches_resolve_as_one_batch(micro_batches: int) -> None:
     whole, parts = TwoTowers(), TwoTowers()

@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoProcessor, EarlyStoppingCallback
 from modeling_macbdf.data.records import ClipRecord
 from modeling_macbdf.training.config import DataConfig, load_config
 from modeling_macbdf.training.metrics import scored_rows, window_metrics
-from modeling_macbdf.training.run import Run, _model
+from modeling_macbdf.training.run import Run, _calibration, _model
 from modeling_macbdf.training.windows import divide
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +92,18 @@ def test_a_changed_model_brings_its_processor_along(tmp_path) -> None:
     assert model.config.video_config.image_size == 64
     assert model.config.video_config.hidden_sizes == [16, 32, 64, 96]  # what was not changed stays
     assert model.config.calibration is None
+
+
+@pytest.mark.parametrize("word", ["model_config.frame_rate_hz=10.0", "model_config.audio_config.num_mel_bins=64"])
+def test_a_change_that_the_processor_cannot_follow_is_refused(tmp_path, word) -> None:
+    """It was once dropped without a word."""
+    with pytest.raises(ValueError, match="model_config must agree with the processor"):
+        _model(load_config(ROOT / "hub_configs" / "train-tiny.yaml", [word, f"output_dir={tmp_path}"]))
+
+
+def test_weights_are_not_lost_for_a_calibration_that_fails() -> None:
+    row = {"p_fake": 0.4, "label": 0, "status": "scored", "source": "", "video_label": 0, "audio_label": 0}
+    assert _calibration([row | {"p_fake_video": 0.4, "p_fake_audio": 0.4}] * 3, "one class") is None
 
 
 @pytest.mark.parametrize(
