@@ -139,8 +139,8 @@ def _progress(paths: list[str]) -> Iterator[str]:
 
 def _make_clip_arguments(clip: argparse.ArgumentParser) -> None:
     clip.add_argument("out", type=Path, metavar="OUT.mp4")
-    clip.add_argument("--seed", type=int, default=0)
-    clip.add_argument("--seconds", type=float, default=6.0)
+    clip.add_argument("--seed", type=int, default=0, help="of the person, the voice and the words (default: 0)")
+    clip.add_argument("--seconds", type=float, default=6.0, help="default: 6")
     clip.set_defaults(run=_make_clip)
 
 

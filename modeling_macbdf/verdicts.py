@@ -12,7 +12,7 @@ from typing import Any
 # The AUC of left-out voices falls from .90 to .68 after Opus at 16 kbit/s (docs/results.md). Containers rarely declare
 # the rate, so it is not asked for.
 MASKING_CODECS = ("opus",)
-# So does white noise 20 dB below: then 95 of 100 voices lie below this level range, and 2 of 100 as they are.
+# So does white noise 20 dB below: then 95 of 100 voices lie below this level range, and 1 of 100 as they are.
 LEAST_LEVEL_RANGE_DB = 25.0
 # Status of a file -> the only stream that it was judged on.
 ALONE = {"no_audio": "video", "no_video": "audio"}

@@ -24,7 +24,11 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, choices=tuple(READERS), help="layout of the dataset")
     parser.add_argument("--root", required=True, type=Path, help="its folder; for 'manifest' the list itself")
     parser.add_argument(
-        "--columns", nargs="*", default=[], metavar="FIELD=COLUMN", help="manifest: where a record's fields stand"
+        "--columns",
+        nargs="*",
+        default=[],
+        metavar="FIELD=COLUMN",
+        help="manifest: where a record's fields stand, such as path=file label=label; all are in docs/data.md",
     )
     parser.add_argument(
         "--values", nargs="*", default=[], metavar="FIELD:OLD=NEW", help="manifest: values to read as others"

@@ -20,7 +20,7 @@ def clusters(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
         rows: of `score.row_of`: "identity", names joined by "|", and "pair".
 
     Returns:
-        A name for each clip (N,), and what the clusters are, in words.
+        A name for each clip (N,), its cluster's first one, and what the clusters are, in words.
     """
     named = [str(row["identity"]).split("|") for row in rows]
     links = [
@@ -36,4 +36,7 @@ def clusters(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
     first = [names[0] for names in named]
     if largest.mean() > _LARGEST and len({name for name, is_in in zip(first, largest, strict=True) if is_in}) > 1:
         return first, "the first identity of each clip"
-    return [str(number) for number in group], "identities"
+    called: dict[int, str] = {}
+    for number, names in zip(group.tolist(), named, strict=True):
+        called[number] = min(called.get(number, names[0]), *names)
+    return [called[number] for number in group.tolist()], "identities"

@@ -76,11 +76,11 @@ def add_card_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that choose a model; all commands that score share them."""
-    parser.add_argument("--model", required=True, metavar="DIR_OR_REPO")
+    parser.add_argument("--model", required=True, metavar="DIR_OR_REPO", help="folder or Hub repository")
     parser.add_argument("--revision", help="of a Hub repository")
     parser.add_argument("--trust-remote-code", action="store_true", help="run the model code of a Hub repository")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--batch-size", type=int, default=4, metavar="N")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="windows judged at once (default: 4)")
 
 
 def add_left_out_argument(parser: argparse.ArgumentParser) -> None:

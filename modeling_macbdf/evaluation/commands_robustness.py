@@ -29,7 +29,14 @@ def add_robustness_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="write the result as JSON")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write a Markdown table and curves there")
     parser.add_argument("--distortions", nargs="+", default=list(ALL), metavar="NAME", help=f"of {', '.join(ALL)}")
-    parser.add_argument("--severities", nargs="+", type=int, default=list(SEVERITIES), metavar="1..5")
+    parser.add_argument(
+        "--severities",
+        nargs="+",
+        type=int,
+        default=list(SEVERITIES),
+        metavar="1..5",
+        help="5 is strongest (default: all)",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only N clips, half of them real where that can be")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap draws over identities (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of clips and the bootstrap (default: 0)")
