@@ -5,7 +5,6 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from .conflict_log import ConflictLog
-from .memory import give_back_freed_memory
 
 
 class EpochCallback(TrainerCallback):
@@ -25,20 +24,6 @@ class EpochCallback(TrainerCallback):
         del args, control, kwargs
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(int(state.epoch or 0))
-
-
-class FreedMemoryCallback(TrainerCallback):
-    """Gives freed memory back to the system now and then: at every step it would cost a third of the time."""
-
-    every = 20  # steps
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Once in `every` steps."""
-        del args, control, kwargs
-        if state.global_step % self.every == 0:
-            give_back_freed_memory()
 
 
 class ConflictCallback(TrainerCallback):

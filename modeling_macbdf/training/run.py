@@ -17,7 +17,6 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, EarlyStoppingCall
 
 from ..evaluation.calibration import calibrate
 from ..evaluation.overlap import write_training_people
-from .callbacks import FreedMemoryCallback
 from .config import RunConfig, check_known
 from .metrics import scored_rows, window_metrics
 from .pretrained import load_imagenet
@@ -63,8 +62,6 @@ class Run:
             processing_class=self.processor,
             compute_metrics=window_metrics(self.data.evaluation_records),
         )
-        if self.arguments.device.type == "cpu":
-            trainer.add_callback(FreedMemoryCallback())
         evaluates = self.arguments.eval_strategy != "no"
         if self.config.early_stopping_patience and evaluates and not changes:
             trainer.add_callback(EarlyStoppingCallback(self.config.early_stopping_patience))
