@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
 
     The C library gives large blocks back to the system at once, and every step then begins with the system filling
     gigabytes with zeros. A step of the small recipe takes about 1.4 times as long that way (3.3 to 3.8 s against 2.5 s
-    on two cores), and half the memory (a peak of 4.4 GB against 9): nothing is kept on a machine with less than 16 GiB.
+    on two cores), and half the memory (a peak of 4.4 GB against 9). Nothing is kept on machines of less than 16 GiB.
 
     Returns:
         Whether it does: the machine has the memory, and its C library knows the settings (glibc does).
