@@ -29,8 +29,9 @@ def evaluate(rows: Sequence[Row], *, resamples: int = 1000, seed: int = 0) -> di
         seed: of the draws.
 
     Returns:
-        "metrics" of the clip's answer, "intervals" (95 %, by identity), "by_generator", "by_category" and "streams",
-        "worst_case" (clips without a score counted as wrong), "coverage" and "scores".
+        "metrics" of the clip's answer, "intervals" (95 %, by identity), "by_generator", "by_category", "by_answer" (what
+        a file was judged on) and "streams", "worst_case" (clips without a score counted as wrong), "coverage" and
+        "scores".
     """
     judged = [row for row in rows if row["p_fake"] is not None and row["label"] is not None]
     return {
@@ -38,6 +39,7 @@ def evaluate(rows: Sequence[Row], *, resamples: int = 1000, seed: int = 0) -> di
         "intervals": intervals(judged, resamples, seed),
         "by_generator": _by_generator(judged),
         "by_category": _by_category(rows),
+        "by_answer": _by_answer(judged, resamples, seed),
         "streams": {name: stream_metrics(rows, name) for name in ("video", "audio")},
         "worst_case": answer_metrics([_as_wrong(row) for row in rows if row["label"] is not None]),
         "coverage": coverage(rows),
@@ -220,6 +222,21 @@ def _by_category(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
             "accuracy": _none(_mean((scores >= EVEN_ODDS) == labels)),
             "auc": _none(metrics.auc(*_columns(beside))),
         }
+    return result
+
+
+def _by_answer(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    """AUCs among files that were judged on the same streams: over all of them, having sound may be what ranks."""
+    result: dict[str, dict[str, Any]] = {}
+    for status in sorted({row["status"] for row in rows}):
+        own = [row for row in rows if row["status"] == status]
+        labels, scores = _columns(own)
+        limits: dict[str, tuple[float, float]] = {}
+        if len(set(labels.tolist())) == 2:
+            ranking = {"auc": bootstrap.Ranking(labels, scores).auc}
+            limits = bootstrap.intervals(ranking, clusters(own)[0], resamples=resamples, seed=seed)
+        counts = {"reals": int((labels == 0).sum()), "fakes": int((labels == 1).sum())}
+        result[status] = {**counts, "auc": _none(metrics.auc(labels, scores)), "interval": limits.get("auc")}
     return result
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+_JUDGED_ON = {"scored": "picture and voice", "no_audio": "the picture alone", "no_video": "the voice alone"}
+
 
 def evaluation_markdown(result: Mapping[str, Any], level: int = 2) -> str:
     """Coverage, metrics with intervals and worst case, streams, generators, categories and probes.
@@ -19,6 +21,7 @@ def evaluation_markdown(result: Mapping[str, Any], level: int = 2) -> str:
         f"{draws['resamples']} bootstrap draws over {draws['over']}, seed {draws['seed']}; "
         "a rate of 0 or 1 has the exact one of as many people.",
         _metrics(result),
+        _answers(result.get("by_answer") or {}),
         _streams(result["streams"]),
         _generators(result["by_generator"]),
         _categories(result.get("by_category") or {}),
@@ -59,6 +62,23 @@ def _metrics(result: Mapping[str, Any]) -> str:
     header = ("metric", "value", "interval", "unscored clips counted as wrong")
     rows = [(n, number(v), interval(limits.get(n)), number(worst.get(n))) for n, v in result["metrics"].items()]
     return table(header, rows)
+
+
+def _answers(answers: Mapping[str, Any]) -> str:
+    """What files were judged on, where that differs."""
+    if len(answers) < 2:
+        return ""
+    rows = [
+        (
+            _JUDGED_ON.get(name, name),
+            str(own["reals"]),
+            str(own["fakes"]),
+            number(own["auc"]),
+            interval(own["interval"]),
+        )
+        for name, own in answers.items()
+    ]
+    return table(("judged on", "reals", "fakes", "AUC among them", "interval"), rows)
 
 
 def _streams(streams: Mapping[str, Any]) -> str:

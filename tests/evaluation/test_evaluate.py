@@ -66,6 +66,17 @@ def test_a_rate_of_none_or_all_has_an_exact_interval():
     assert limits["inconclusive"] == pytest.approx((0.8316, 1.0), abs=1e-4)
 
 
+def test_files_with_and_without_sound_are_also_ranked_apart():
+    silent = [row(0, 0.1, status="no_audio"), row(1, 0.2, status="no_audio")]
+    spoken = [row(0, 0.8), row(1, 0.7)]
+    result = evaluate(silent + spoken, resamples=10)
+    assert result["metrics"]["auc"] == 0.5
+    assert {name: (own["auc"], own["reals"]) for name, own in result["by_answer"].items()} == {
+        "no_audio": (1.0, 1),
+        "scored": (0.0, 1),
+    }
+
+
 def test_one_class_has_no_ranking_and_no_error():
     result = evaluate([row(0, 0.2), row(0, 0.9)], resamples=10)
     assert result["metrics"]["auc"] is None
