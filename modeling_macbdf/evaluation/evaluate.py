@@ -29,9 +29,9 @@ def evaluate(rows: Sequence[Row], *, resamples: int = 1000, seed: int = 0) -> di
         seed: of the draws.
 
     Returns:
-        "metrics" of the clip's answer, "intervals" (95 %, by identity), "by_generator", "by_category", "by_answer" (what
-        a file was judged on) and "streams", "worst_case" (clips without a score counted as wrong), "coverage" and
-        "scores".
+        "metrics" of the clip's answer, "intervals" (95 %, by identity), "by_generator", "by_category", "by_answer"
+        (what a file was judged on) and "streams", "worst_case" (clips without a score counted as wrong), "coverage"
+        and "scores".
     """
     judged = [row for row in rows if row["p_fake"] is not None and row["label"] is not None]
     return {
