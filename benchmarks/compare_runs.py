@@ -53,7 +53,8 @@ def left_out_windows(caches: Path, config: Path) -> dict[str, list[WindowItem]]:
         for index in range(len(windows)):
             item = windows[index]
             part = "voices" if name == "speech" else item.record.split
-            found[part].append(item)
+            if part in found:
+                found[part].append(item)
     return found | {"heard": voices_over_pictures(found["voices"], found["dev"])}
 
 

@@ -25,6 +25,8 @@ from .scoring import Voice, WindowAnswers
 from .sources import FileSource, Watcher
 from .windows import Window
 
+logger = logging.getLogger(__name__)
+
 TORCH_FILE = "model.pt2"
 MAX_STEPS = 4096
 # The first ones stay in 32 bits: they see the high-pass picture and the persistence of the sound, whose small values
@@ -85,9 +87,12 @@ def export_model(name: str, out: Path, file_format: str, samples: Sequence[str] 
     if file_format == "torch":
         torch.export.save(program, out / TORCH_FILE)
         return out / TORCH_FILE
-    write_onnx(program, out / ONNX_FILE)
-    if samples:
-        quantize(out / ONNX_FILE, model, processor, samples)
+    with tempfile.TemporaryDirectory(dir=out) as folder:  # what failed half-way must not look finished
+        unfinished = Path(folder) / ONNX_FILE
+        write_onnx(program, unfinished)
+        if samples:
+            quantize(unfinished, model, processor, samples)
+        unfinished.replace(out / ONNX_FILE)
     return out / ONNX_FILE
 
 
@@ -215,14 +220,18 @@ def batches(model: Any, processor: Any, samples: Sequence[str]) -> Iterator[dict
     """The graph's inputs for the windows of media files, one window at a time.
 
     Raises:
-        ValueError: if no file has a window.
+        ValueError: if no file has a window with a face.
     """
     detector = Detector(model, processor, device="cpu", batch_size=1, calibration=model.config.calibration)
     found = 0
     for path in samples:
         kept = _Keeper()
-        detector.judge(FileSource(path, detector.limits), kept)
+        result = detector.judge(FileSource(path, detector.limits), kept)
+        if not result.scored:
+            logger.warning("%s gives no range: %s", path, result.reason)
         for window, voice in kept.windows:
+            if window.crops is None:  # of a picture that is not there a range would be learned
+                continue
             inputs = detector.scorer.shared_inputs([window], voice)
             found += 1
             yield completed(model.config, {key: value.numpy() for key, value in inputs.items()})

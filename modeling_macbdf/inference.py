@@ -24,12 +24,12 @@ from .media.probe import MediaInfo
 from .media.tracks import TrackOptions
 from .onnx_model import ONNX_FILE, load_onnx
 from .picture import MIN_STEPS, PictureWindows, answer, hop_steps
-from .scoring import WINDOWS_AT_ONCE, Voice, WindowAnswers, WindowScorer
+from .scoring import WINDOWS_AT_ONCE, Voice, WindowAnswers, WindowScorer, heard_windows
 from .sources import FileSource, Source, Watcher
 from .streaming import LiveJudge
 from .timing import Item, Stopwatch
 from .verdicts import FileResult, masked_voice
-from .windows import Window, sound_windows
+from .windows import Window
 
 _BACKENDS = {"torch": load_checkpoint, "onnx": load_onnx}
 BACKENDS = ("auto", *_BACKENDS)
@@ -99,8 +99,8 @@ class Detector:
         self.model_info = model_info or {"id": "in memory", "revision": None}
         self.limits = DecodeLimits(max_duration_s=max_duration_s)
         self.faces = faces or CenterFaceDetector()
-        # Training crops (data/cache.py) are cut by the same options: a cropper of its own would look like a forgery.
-        # Faces are looked for in every second step, or every fourth while they stay; 5 Hz need no more.
+        # Faces are looked for in every second step, or every fourth while they stay; 5 Hz need no more. Training
+        # crops (data/preprocess.py) come from the same tracker with a look in every step.
         self.tracking = TrackOptions(detect_every=2, steady_every=4, max_misses=1)
         judge = WindowAnswers(self.model) if isinstance(model, torch.nn.Module) else model
         self.scorer = WindowScorer(judge, processor, self.calibration, batch_size)
@@ -158,9 +158,6 @@ class Detector:
         result = FileResult(path=source.path, status=Status.internal_error, reason="")
         try:
             info = source.info()
-            if info.video is not None and "video" not in self.calibration:
-                info = replace(info, video=None)
-                result = replace(result, warnings=("the picture was not looked at: this model judges voices only",))
             result = replace(result, duration_s=info.duration_s, sha256=source.sha256())
             result = self._judge(source, result, info, watch, watcher or Watcher())
         except MediaError as error:
@@ -186,16 +183,17 @@ class Detector:
         heard: list[str] = []
         notes: list[str] = []
         watcher.on_info(info)
+        unseen = self._unseen(info)
         picture = PictureWindows(self.config, self.faces, self.tracking, watch, watcher)
         with ThreadPoolExecutor(1) as ear:
-            listening = ear.submit(self._listen, source, info, heard)
-            frames = source.frames(self.config.frame_rate_hz, notes) if info.video else iter(())
+            listening = ear.submit(self._listen, source, info, bool(unseen), heard)
+            frames = iter(()) if unseen else source.frames(self.config.frame_rate_hz, notes)
             shown = self._picture(frames, picture, watch, watcher)
             first = list(islice(shown, 1))  # the sound is read while the first window of the picture is made
             with watch.stage("decode"):
                 voice = listening.result()
         watcher.on_voice(voice)
-        windows = chain(first, shown) if info.video else iter(self._sound(source.path, voice))
+        windows = iter(self._sound(source.path, voice, unseen)) if unseen else chain(first, shown)
         scores = []
         for score in self.scorer.score(_each(windows, watcher.on_window), voice, watch):
             scores.append(score)
@@ -203,15 +201,19 @@ class Detector:
         if not scores:
             raise picture.seen.nothing_judged(self.config.frame_rate_hz, source.path)
         heard_there = any(score.only != "video" for score in scores)
-        status, reason = _scored_as(info, voice, heard_there)
-        result = replace(
-            result, warnings=(*result.warnings, *dict.fromkeys(heard + notes)), status=status, reason=reason
-        )
+        status, reason = _scored_as(unseen, voice, heard_there)
+        result = replace(result, warnings=tuple(dict.fromkeys(heard + notes)), status=status, reason=reason)
         codec = info.audio.codec if info.audio else None
         doubts = masked_voice(codec, level_range_db(voice.audio)) if voice.audio and heard_there else []
         return answer(result, scores, picture.seen, self.config, self.calibration, doubts)
 
-    def _listen(self, source: Source, info: MediaInfo, notes: list[str]) -> Voice:
+    def _unseen(self, info: MediaInfo) -> str:
+        """Why no picture is judged; empty where one is."""
+        if info.video is None:
+            return "there is no picture"
+        return "" if "video" in self.calibration else "this model judges voices only"
+
+    def _listen(self, source: Source, info: MediaInfo, alone: bool, notes: list[str]) -> Voice:
         rate_hz = self.config.frame_rate_hz
         if info.audio is None:
             return Voice(None, rate_hz, "the file has no audio stream")
@@ -219,12 +221,12 @@ class Detector:
             audio = source.audio(self.config.sampling_rate)
         except MediaError as error:
             # A picture whose sound is damaged is judged on the picture, and the damage is told.
-            if info.video is None or error.status not in (Status.no_audio, Status.undecodable):
+            if alone or error.status not in (Status.no_audio, Status.undecodable):
                 raise
             return Voice(None, rate_hz, error.reason)
         if audio is None or audio.is_silent:
             return Voice(None, rate_hz, "the audio track is silent")
-        if info.video is not None and "joint" not in self.calibration:
+        if not alone and "joint" not in self.calibration:
             return Voice(None, rate_hz, "this model is not calibrated for picture and sound together")
         notes += audio.warnings
         return Voice(audio, rate_hz)
@@ -237,14 +239,13 @@ class Detector:
             yield from picture.push(frame)
         yield from picture.finish()
 
-    def _sound(self, path: str, voice: Voice) -> list[Window]:
+    def _sound(self, path: str, voice: Voice, unseen: str) -> list[Window]:
         """Windows without a picture, if the model's voice answer is calibrated to stand alone."""
         if voice.audio is None:
-            raise MediaError(Status.no_audio, f"there is no picture, and {voice.reason}", path)
+            raise MediaError(Status.no_audio, f"{unseen}, and {voice.reason}", path)
         if "audio" not in self.calibration:
-            raise MediaError(Status.no_video, "there is no picture, and this model does not judge a voice alone", path)
-        every = sound_windows(voice.steps, self.config.num_frames, hop_steps(self.config), MIN_STEPS)
-        windows = [window for window in every if voice.cut(window.first_step, window.steps)]  # a gap holds no sound
+            raise MediaError(Status.no_video, f"{unseen}, and this model does not judge a voice alone", path)
+        windows = heard_windows(voice, self.config.num_frames, hop_steps(self.config), MIN_STEPS)
         if not windows:
             needed = MIN_STEPS / self.config.frame_rate_hz
             raise MediaError(
@@ -253,10 +254,10 @@ class Detector:
         return windows
 
 
-def _scored_as(info: MediaInfo, voice: Voice, heard: bool) -> tuple[Status, str]:
+def _scored_as(unseen: str, voice: Voice, heard: bool) -> tuple[Status, str]:
     """Status and reason of a file that has a score."""
-    if info.video is None:
-        return Status.no_video, "there is no picture: judged on the voice alone"
+    if unseen:
+        return Status.no_video, f"{unseen}: judged on the voice alone"
     if voice.audio is None:
         return Status.no_audio, f"{voice.reason}: judged on the picture alone"
     if not heard:

@@ -14,7 +14,7 @@ import torch
 from .media.audio import Audio
 from .timing import Stopwatch
 from .verdicts import WindowScore, calibrated
-from .windows import Window
+from .windows import Window, sound_windows
 
 # The model works on one batch while the next one is being cut; larger ones leave more for the end of a short clip.
 WINDOWS_AT_ONCE = 4
@@ -37,8 +37,11 @@ class Voice:
     first_step: int = 0
 
     def cut(self, first_step: int, steps: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Samples (steps * samples a step,) float32 and which steps hold sound (steps,); None if none does."""
-        if self.audio is None:
+        """Samples (steps * samples a step,) float32 and which steps hold sound (steps,); None if none does.
+
+        Nor is there any where a window begins before the sound of a feed that is still kept.
+        """
+        if self.audio is None or first_step < self.first_step:
             return None
         first_step -= self.first_step
         mask = np.pad(self._mask, (0, max(first_step + steps - len(self._mask), 0)))[first_step : first_step + steps]
@@ -57,6 +60,12 @@ class Voice:
     def steps(self) -> int:
         """Whole steps from clock zero to the end of the sound."""
         return 0 if self.audio is None else math.floor(self.audio.duration_s * self.rate_hz + 1e-6)
+
+
+def heard_windows(voice: Voice, length: int, hop: int, min_steps: int = 1) -> list[Window]:
+    """Windows over a clip without a picture, as `sound_windows` cuts them; those that lie in a pause are left out."""
+    windows = sound_windows(voice.steps, length, hop, min_steps)
+    return [window for window in windows if voice.cut(window.first_step, window.steps) is not None]
 
 
 class Judge(Protocol):

@@ -8,6 +8,7 @@ from transformers import AutoProcessor
 
 from modeling_macbdf.export import batches, deep_convolutions, export_model, export_program, quantize, write_onnx
 from modeling_macbdf.inference import _fastest_backend
+from modeling_macbdf.media.write import WriteOptions, write_clip
 from modeling_macbdf.onnx_model import ONNX_FILE, OnnxModel, filler
 from modeling_macbdf.scoring import WindowAnswers
 
@@ -134,6 +135,14 @@ def test_eight_bits_need_a_window(small_model, onnx_file, tmp_path):
     (tmp_path / "empty.mp4").write_text("no media")
     with pytest.raises(ValueError, match="at least one window with a face"):
         list(batches(small_model, processor, [str(tmp_path / "empty.mp4")]))
+
+
+def test_a_voice_gives_no_range_of_a_picture(small_model, talking_face, tmp_path, caplog):
+    options = WriteOptions(audio_codec="pcm_s16le")
+    path = write_clip(tmp_path / "voice.wav", None, waveform=talking_face[1], options=options)
+    with pytest.raises(ValueError, match="at least one window with a face"):
+        list(batches(small_model, AutoProcessor.from_pretrained(TINY), [str(path), str(tmp_path / "absent.mp4")]))
+    assert "absent.mp4 gives no range" in caplog.text
 
 
 def test_formats_that_do_not_exist_are_refused_by_name(tmp_path):

@@ -262,7 +262,7 @@ def test_a_model_that_judges_voices_only_judges_the_voice_of_a_video(tiny_folder
     result = Detector.from_pretrained(tiny_folder, device="cpu", calibration=calibration).detect(talking_clip)
     assert result.status == "no_video"
     assert result.p_fake == result.p_fake_audio is not None
-    assert "the picture was not looked at" in result.warnings[0]
+    assert result.reason == "this model judges voices only: judged on the voice alone"
 
 
 def test_a_joint_calibration_holds_for_a_picture_alone(tiny_folder, detector, talking_face, tmp_path):

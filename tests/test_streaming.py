@@ -77,17 +77,21 @@ def test_memory_does_not_grow_with_the_feed(detector, talking_clip):
     assert live._picture.seen.longest() <= 4.0 * 5 + 16
 
 
-def test_a_camera_that_pauses_costs_no_memory(detector, talking_clip):
-    live = detector.stream(memory_s=4.0)
+@pytest.mark.parametrize("pause_s", [20, 60, 90, 114])
+def test_a_camera_that_pauses_costs_no_memory(detector, talking_clip, pause_s):
+    """Windows over the picture that was held once took the last sound in place of theirs, or ended the feed."""
+    live = detector.stream(memory_s=200.0)
     frames, audio = list(iter_frames(talking_clip, 10.0)), read_audio(talking_clip)
     for frame in frames:
         live.push_frame(frame.rgb, frame.time_s)
-    for _ in range(20):
+    begin_s = len(frames) / 10
+    for _ in range(round((begin_s + pause_s) / audio.duration_s)):
         live.push_audio(audio.samples)
     assert len(live._sound._samples) < 16_000 * 45
-    before = len(live.scores)
-    live.push_frame(frames[0].rgb, 115.0)
-    assert len(live._waiting) + len(live.scores) - before < 30, "the last picture is not held for the whole pause"
+    kept_s = live._sound._first_step / 5
+    scores = live.push_frame(frames[0].rgb, begin_s + pause_s)
+    assert len(scores) < 30, "the last picture is not held for the whole pause"
+    assert all((score.only == "video") == (score.start_s < kept_s) for score in scores)
 
 
 def test_a_picture_that_comes_to_stand_still_is_noticed(detector, talking_clip):

@@ -23,11 +23,13 @@ import soundfile
 from PIL import Image
 
 from ..media.audio import Audio
+from ..media.outcomes import Status
 from ..media.tracks import FaceTrack
 from .dense import middle_of
 from .records import ClipRecord
 
 FORMAT_VERSION = 1
+TRY_AGAIN = (Status.internal_error, Status.timeout)  # not the file's fault
 OUTCOMES = b"macbdf_outcomes"
 SETTINGS_FILE = "settings.json"
 CROP_FORMATS = ("WEBP", "JPEG")  # without the names PIL asks every format that it knows, at a third of the time
@@ -266,12 +268,14 @@ def open_shard(path: Path) -> pq.ParquetFile:
 
 
 def read_outcomes(folder: str | Path) -> list[Outcome]:
-    """The outcome of every clip, the latest where one was tried again."""
+    """The outcome of every clip; of one that was tried again the last word, in whatever shard it stands."""
     latest: dict[str, Outcome] = {}
     for path in shard_files(folder):
         note = (open_shard(path).schema_arrow.metadata or {}).get(OUTCOMES, b"[]")
         for values in json.loads(note):
-            latest[values["key"]] = Outcome(**values)
+            before = latest.get(values["key"])
+            if before is None or before.status in TRY_AGAIN:
+                latest[values["key"]] = Outcome(**values)
     return list(latest.values())
 
 

@@ -92,7 +92,7 @@ class _Windows(Dataset[WindowItem]):
 
 
 class EvaluationWindows(_Windows):
-    """Every window of every track, on the model's own steps, as recorded: what `macbdf detect` sees."""
+    """Every window of every track, on the model's own steps, as recorded: nearly what `macbdf detect` sees."""
 
     def __init__(self, cache: TrackCache, options: WindowOptions | None = None) -> None:
         super().__init__(cache, options or WindowOptions(trim_silence=False))

@@ -1,7 +1,8 @@
 """Face tracks at several times the model's rate, with the model's own steps untouched.
 
-The tracker runs on the model's steps only, exactly as at inference; the crops between two steps take the box halfway.
-Training then has more instants to choose from, and evaluation over the cache sees what `macbdf detect` sees.
+The tracker runs on the model's steps only, as at inference; the crops between two steps take the box halfway. Training
+then has more instants to choose from. Faces are looked for in every step here, and in every second to fourth in
+`macbdf detect`: the crops differ by about a hundredth of a face (docs/experiments.md).
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from ..media.faces import CenterFaceDetector, FaceDetector
 from ..media.outcomes import MediaError, Status
 from ..media.tracks import FaceTrack, TrackOptions
 from .cache import (
+    TRY_AGAIN,
     CacheSettings,
     Outcome,
     read_outcomes,
@@ -41,7 +42,6 @@ from .photos import is_photo, photo_frames, photo_info
 from .records import ClipRecord
 
 CACHED = "cached"
-TRY_AGAIN = (Status.internal_error, Status.timeout)
 SHARD_BYTES = 96 * 2**20
 SHARD_CLIPS = 256
 PARTLY = (Status.no_face, Status.no_video, Status.too_short)  # the sound may still be of use
@@ -168,19 +168,22 @@ def _in_parallel(records: Sequence[ClipRecord], settings: CacheSettings, process
     running: list[tuple[ClipRecord, Future[ClipResult]]] = []
     try:
         while True:
-            fresh = islice(waiting, 3 * processes - len(running))
-            running += [(record, pool.submit(_work, record)) for record in fresh]
-            if not running:
+            fresh = list(islice(waiting, 3 * processes - len(running)))
+            if not (running or fresh):
                 return
-            record, future = running.pop(0)
-            try:
-                yield future.result()
+            try:  # a dead worker shows when work is given as well as when it is fetched
+                running += [(record, pool.submit(_work, record)) for record in fresh]
+                fresh = []
+                result = running[0][1].result()
             except BrokenProcessPool:
-                suspects = [record, *(r for r, _ in running)]
+                suspects = [*(record for record, _ in running), *fresh]
                 pool.shutdown(wait=False, cancel_futures=True)
                 pool, running = _pool(processes, settings), []
                 for suspect in suspects:
                     yield _alone(suspect, settings)
+            else:
+                running.pop(0)
+                yield result
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

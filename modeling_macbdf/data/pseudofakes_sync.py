@@ -1,7 +1,7 @@
 """Genuine voices that do not belong to the face: shifted in time, or taken from somebody else.
 
-Both streams are real by themselves. The joint label is 1 and so are the sync labels; whoever does not want
-lagged or dubbed footage to count as fake gives these kinds no weight.
+Both streams are real by themselves. The joint label is 1, and the sync labels are 0, out of step; whoever does not
+want lagged or dubbed footage to count as fake gives these kinds no weight.
 """
 
 from __future__ import annotations

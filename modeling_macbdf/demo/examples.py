@@ -29,7 +29,7 @@ def example(name: str, folder: Path) -> str:
         folder: where uploads lie.
     """
     with _lock:
-        original = _render(name)
+        original = _rendered(name, folder)
     out = Path(tempfile.mkdtemp(dir=folder)) / f"{name}.mp4"
     shutil.copyfile(original, out)
     return str(out)
@@ -40,8 +40,11 @@ def _face() -> TalkingFace:
     return render_talking_face(seed=0, duration_s=_SECONDS)
 
 
-@lru_cache(maxsize=len(NAMES))
-def _render(name: str) -> Path:
+def _rendered(name: str, folder: Path) -> Path:
+    """The example below `folder`, made if it is not there."""
+    path = folder / "examples" / f"{name}.mp4"
+    if path.is_file():
+        return path
     if name not in NAMES:
         raise ValueError(f"name must be one of {', '.join(NAMES)}, but got {name!r}")
     face = _face()
@@ -52,4 +55,6 @@ def _render(name: str) -> Path:
         frames = np.concatenate([frames, frames[:, :, ::-1]], axis=2)
     elif name == "noface":
         frames = np.random.default_rng(0).integers(60, 200, (50, 240, 320, 3), np.uint8)
-    return write_clip(Path(tempfile.mkdtemp()) / f"{name}.mp4", frames, face.fps, voice, face.sampling_rate)
+    path.parent.mkdir(exist_ok=True)
+    unfinished = write_clip(path.with_stem(f"{name}-unfinished"), frames, face.fps, voice, face.sampling_rate)
+    return unfinished.replace(path)

@@ -133,6 +133,8 @@ def _judge(service: JudgeService) -> Callable[..., tuple[Any, ...]]:
         webcam: str | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio finds it by this default
     ) -> tuple[Any, ...]:
+        if upload and webcam:
+            raise gr.Error("There are a file and a recording: remove one of them first.", print_exception=False)
         chosen = upload or webcam
         if not chosen:
             words = "Choose a file or record yourself first. What was judged before is deleted."

@@ -21,14 +21,14 @@ from .calibration import ANSWERS, IDENTITY, THRESHOLDS, calibrate, with_answer, 
 from .card import model_card
 from .clusters import clusters
 from .distortions import PROFILES, SOUND
-from .evaluate import evaluate
+from .evaluate import evaluate, judged
 from .groups import by_group
 from .masked import MaskedModel
 from .overlap import identity_overlap, training_people
 from .plots import draw_all
 from .probes import audit, warnings
 from .robustness import parse_conditions, robust_row
-from .score import Processes, Row, ScoreLog, log_path, score_all, weights_digest, witnessed_row
+from .score import Processes, Row, ScoreLog, log_path, made_by, score_all, witnessed_row
 from .tables import evaluation_markdown, number
 
 
@@ -89,7 +89,8 @@ def add_left_out_argument(parser: argparse.ArgumentParser) -> None:
         "--not-trained-by",
         type=Path,
         metavar="YAML",
-        help="only clips that this training configuration does not train on",
+        help="only clips that this training configuration does not train on; where one of its sets names no split, "
+        "those of the evaluation's split and of what leave_out names",
     )
 
 
@@ -128,7 +129,8 @@ def not_trained(records: Sequence[ClipRecord], path: Path) -> list[ClipRecord]:
     """The clips that a training configuration with several sets does not train on.
 
     A clip is trained on where its split is that of a training set, unless the configuration leaves out one of its
-    people or its generator. A set without a split may hold clips of any but the evaluation's.
+    people or its generator. A set without a split may hold clips of any split but the evaluation's, which are then
+    counted as trained on; the list must be the one behind `data.cache`, or have no splits.
 
     Raises:
         ValueError: the file has no training sets.
@@ -166,7 +168,7 @@ def run_evaluate(arguments: argparse.Namespace) -> dict[str, Any] | None:
         "model": detector.model_info,
         "dataset": {"name": arguments.dataset, "splits": arguments.split, "problems": problems},
         "command": shlex.join(["macbdf", *sys.argv[1:]]),
-        "bootstrap": {**draws, "over": clusters(rows)[1]},
+        "bootstrap": {**draws, "over": clusters(judged(rows))[1]},
         **evaluate(rows, **draws),
         "probes": None if arguments.no_probes else _audit(arguments, records, rows, draws),
     }
@@ -181,8 +183,8 @@ def _scored_rows(
     arguments: argparse.Namespace, records: list[ClipRecord], detector: Detector, processes: Processes
 ) -> list[dict[str, Any]]:
     masked = MaskedModel(detector)
-    made_by = {"weights": weights_digest(detector.model), "probes": not arguments.no_probes}
-    log = ScoreLog(log_path(arguments.json), made_by, processes.rank)
+    rests_on = made_by(detector, records, probes=not arguments.no_probes)
+    log = ScoreLog(log_path(arguments.json), rests_on, processes.rank)
 
     def score(record: ClipRecord) -> dict[str, Any]:
         return witnessed_row(detector, masked, record, probes=not arguments.no_probes)

@@ -12,12 +12,13 @@ import numpy as np
 from ..data.commands import add_dataset_arguments
 from ..data.records import ClipRecord
 from ..report import dump_json, write_atomically
+from .clusters import clusters
 from .commands import add_left_out_argument, add_model_arguments, make_detector, records_of, with_bar
 from .distortions import ALL, PROFILES, SEVERITIES
-from .evaluate import coverage
+from .evaluate import coverage, judged
 from .plots import new_figure
 from .robustness import conditions, robust_row, summarize
-from .score import Processes, ScoreLog, log_path, score_all, weights_digest
+from .score import Processes, ScoreLog, log_path, made_by, score_all
 from .tables import number, table
 
 
@@ -53,8 +54,8 @@ def run_robustness(arguments: argparse.Namespace) -> dict[str, Any] | None:
     records = chosen(records, arguments.limit, arguments.seed)
     detector = make_detector(arguments)
     processes = Processes.current()
-    made_by = {"weights": weights_digest(detector.model), "conditions": [f"{n}/{s}" for n, s in wanted]}
-    log = ScoreLog(log_path(arguments.json), made_by, processes.rank)
+    rests_on = made_by(detector, records, conditions=[f"{n}/{s}" for n, s in wanted])
+    log = ScoreLog(log_path(arguments.json), rests_on, processes.rank)
     rows = score_all(
         records, lambda record: robust_row(detector, record, wanted), log, processes, lambda r: with_bar(r, len(r))
     )
@@ -66,7 +67,7 @@ def run_robustness(arguments: argparse.Namespace) -> dict[str, Any] | None:
         "model": detector.model_info,
         "dataset": {"name": arguments.dataset, "splits": arguments.split, "problems": problems},
         "command": shlex.join(["macbdf", *sys.argv[1:]]),
-        "bootstrap": {**draws, "over": "identities"},
+        "bootstrap": {**draws, "over": clusters(judged(rows))[1]},
         "coverage": coverage(rows),
         "conditions": summarize(rows, **draws),
         "scores": rows,

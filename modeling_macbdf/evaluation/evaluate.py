@@ -33,18 +33,23 @@ def evaluate(rows: Sequence[Row], *, resamples: int = 1000, seed: int = 0) -> di
         (what a file was judged on) and "streams", "worst_case" (clips without a score counted as wrong), "coverage"
         and "scores".
     """
-    judged = [row for row in rows if row["p_fake"] is not None and row["label"] is not None]
+    scored = judged(rows)
     return {
-        "metrics": answer_metrics(judged) | localisation_of(rows),
-        "intervals": intervals(judged, resamples, seed),
-        "by_generator": _by_generator(judged),
+        "metrics": answer_metrics(scored) | localisation_of(rows),
+        "intervals": intervals(scored, resamples, seed),
+        "by_generator": _by_generator(scored),
         "by_category": _by_category(rows),
-        "by_answer": _by_answer(judged, resamples, seed),
+        "by_answer": _by_answer(scored, resamples, seed),
         "streams": {name: stream_metrics(rows, name) for name in ("video", "audio")},
         "worst_case": answer_metrics([_as_wrong(row) for row in rows if row["label"] is not None]),
         "coverage": coverage(rows),
         "scores": [{k: v for k, v in row.items() if k not in ("features", "masked")} for row in rows],
     }
+
+
+def judged(rows: Sequence[Row]) -> list[Row]:
+    """The rows with a score and a label."""
+    return [row for row in rows if row["p_fake"] is not None and row["label"] is not None]
 
 
 def _columns(rows: Sequence[Row], answer: str = "joint") -> tuple[np.ndarray, np.ndarray]:

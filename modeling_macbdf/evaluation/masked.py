@@ -10,10 +10,10 @@ import numpy as np
 
 from ..inference import Detector
 from ..picture import MIN_STEPS
-from ..scoring import Voice, WindowScorer
+from ..scoring import Voice, WindowScorer, heard_windows
 from ..timing import Stopwatch
 from ..verdicts import pool
-from ..windows import Window, sound_windows
+from ..windows import Window
 from .calibration import IDENTITY
 from .witness import Witness
 
@@ -60,7 +60,7 @@ class MaskedModel:
         voice = witness.voice
         if voice is not None and voice.audio is not None:
             steps = self._config.num_frames
-            windows = sound_windows(voice.steps, steps, steps, MIN_STEPS)[:WINDOWS]
+            windows = heard_windows(voice, steps, steps, MIN_STEPS)[:WINDOWS]
             if windows:
                 found["audio_only"] = pool(self._run(windows, voice))
         return {name: round(value, 6) for name, value in found.items() if np.isfinite(value)}

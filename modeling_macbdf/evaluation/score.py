@@ -16,6 +16,7 @@ import torch
 
 from ..data.records import ClipRecord
 from ..inference import Detector
+from ..report import NOT_TEXT
 from ..sources import FileSource
 from ..verdicts import FileResult
 from . import localisation
@@ -36,6 +37,13 @@ def weights_digest(model: Any) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def made_by(detector: Detector, records: Sequence[ClipRecord], **options: Any) -> dict[str, Any]:
+    """All that the rows of a run depend on, for its `ScoreLog`: weights, calibration, the records, the options."""
+    lines = "\n".join(sorted(record.to_json() for record in records)).encode("utf-8", NOT_TEXT)
+    digests = {"weights": weights_digest(detector.model), "records": hashlib.sha256(lines).hexdigest()}
+    return digests | {"calibration": dict(detector.calibration), **options}
 
 
 def source_of(record: ClipRecord, detector: Detector) -> FileSource:
@@ -185,7 +193,7 @@ class ScoreLog:
 
     def add(self, key: str, row: Row) -> None:
         """Writes one row away at once."""
-        with self.file.open("a", encoding="utf-8") as file:
+        with self.file.open("a", encoding="utf-8", errors=NOT_TEXT) as file:
             file.write(json.dumps({"key": key, "row": row}, ensure_ascii=False) + "\n")
 
 

@@ -75,7 +75,7 @@ def push_folder(
             folder_path=folder,
             commit_message=message,
             revision=revision,
-            delete_patterns=["*.py"],
+            delete_patterns=["*.py", *(["*/hub_configs/*"] if repo_type == "space" else [])],  # another model's, too
         )
 
 

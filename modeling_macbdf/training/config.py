@@ -1,6 +1,7 @@
 """The configuration of a training run: a YAML file, and `key=value` on the command line over it."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -104,6 +105,7 @@ class DataConfig:
             )
         if self.leave_out and not self.sets:
             raise ValueError(f"data.leave_out must come with data.sets, but got {self.leave_out} without.")
+        object.__setattr__(self, "leave_out", [str(name) for name in self.leave_out])  # a speaker may be called 1098
         for values in self.sets:
             check_known("data.sets: ", values, [field.name for field in fields(SetConfig)])
 
@@ -241,15 +243,13 @@ def _as_mapping(value: Any, name: str) -> dict[str, Any]:
     return dict(value)
 
 
+_EXPONENTIAL = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
+
 def _numbers(value: Any) -> Any:
     """YAML 1.1 reads 1e-3 as text; everybody who writes it means a number."""
     if isinstance(value, Mapping):
         return {key: _numbers(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [_numbers(entry) for entry in value]
-    if isinstance(value, str):
-        try:
-            return float(value) if value[:1].isdigit() or value[:1] in "-+." else value
-        except ValueError:
-            return value
-    return value
+    return float(value) if isinstance(value, str) and _EXPONENTIAL.fullmatch(value) else value

@@ -58,11 +58,12 @@ def build_data(config: DataConfig, processor: Any, model_config: Any, seed: int)
         ValueError: the cache is missing, or a split has no clip.
     """
     folder = config.folder(config.cache) if config.cache else _self_made(config, model_config)
+    _check_clock(folder, model_config)
     train, evaluation = divide([entry.record for entry in TrackCache(folder).entries], config, seed)
     held_out = {record.key for record in evaluation}
     if config.sets:
         sets = config.training_sets()
-        caches = [_cache_of(part, config, held_out) for part in sets]
+        caches = [_cache_of(part, config, model_config, held_out) for part in sets]
         _check_left_out(sets, config)
     else:
         sets, caches = [SetConfig(str(folder), balance=config.balance)], [TrackCache(folder, train)]
@@ -73,8 +74,6 @@ def build_data(config: DataConfig, processor: Any, model_config: Any, seed: int)
     shares = [part.share for part in sets]
     windows = MixedWindows(parts, shares, seed, config.windows or 0) if len(parts) > 1 else parts[0]
     evaluation_windows, window_records = _evaluation(folder, evaluation, config, model_config, seed)
-    for cache in [*caches, TrackCache(folder)]:
-        _check_clock(cache, model_config)
     counts = [_counted([entry.record for entry in cache.entries]) for cache in caches]
     facts = {
         "cache": str(folder),
@@ -96,7 +95,7 @@ def records_of(part: TrainingWindows | DubbedWindows) -> list[ClipRecord]:
     return [entry.record for entry in part.cache.entries]
 
 
-def _cache_of(part: SetConfig, config: DataConfig, held_out: set[str]) -> TrackCache:
+def _cache_of(part: SetConfig, config: DataConfig, model_config: Any, held_out: set[str]) -> TrackCache:
     """The clips of one training set, without those of the evaluation (`held_out`, keys of records)."""
     left_out = set(config.leave_out)
 
@@ -105,18 +104,20 @@ def _cache_of(part: SetConfig, config: DataConfig, held_out: set[str]) -> TrackC
             return False
         return part.split in ("", record.split) and not left_out & {record.generator, *record.identities}
 
+    _check_clock(config.folder(part.cache), model_config)
     try:
         return TrackCache(config.folder(part.cache), keep=belongs)
     except ValueError as error:
         raise ValueError(f"data.sets, split {part.split!r} without {config.leave_out}: {error}") from error
 
 
-def _check_clock(cache: TrackCache, model_config: Any) -> None:
+def _check_clock(folder: Path, model_config: Any) -> None:
     """Refuse a cache whose steps or samples are not those of the model."""
-    made = {"frame_rate_hz": cache.settings.frame_rate_hz, "sampling_rate": cache.settings.sampling_rate}
+    settings = CacheSettings.load(folder)
+    made = {"frame_rate_hz": settings.frame_rate_hz, "sampling_rate": settings.sampling_rate}
     wanted = {name: getattr(model_config, name) for name in made}
     if made != wanted:
-        raise ValueError(f"the cache must have the model's clock, {wanted}, but it was made with {made}")
+        raise ValueError(f"{folder} must have the model's clock, {wanted}, but was made with {made}")
 
 
 def _check_left_out(sets: Sequence[SetConfig], config: DataConfig) -> None:
@@ -138,7 +139,9 @@ def _set(
     if not part.voices:
         return windows
     spoken = replace(part, cache=part.voices, split="", streams={"audio": 1.0})
-    return DubbedWindows(windows, _training(spoken, _cache_of(spoken, config, held_out), config, model_config, seed))
+    return DubbedWindows(
+        windows, _training(spoken, _cache_of(spoken, config, model_config, held_out), config, model_config, seed)
+    )
 
 
 def _training(part: SetConfig, cache: TrackCache, config: DataConfig, model_config: Any, seed: int) -> TrainingWindows:

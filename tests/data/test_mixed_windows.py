@@ -159,7 +159,7 @@ def test_no_clip_of_the_evaluation_is_trained_on_and_every_voice_is_told(divided
 
 def test_a_cache_with_another_clock_is_refused(divided_folder):
     faster = SimpleNamespace(**{**vars(MODEL), "frame_rate_hz": 10.0})
-    with pytest.raises(ValueError, match=r"the cache must have the model's clock, .*10\.0.*5\.0"):
+    with pytest.raises(ValueError, match=r"must have the model's clock, .*10\.0.*5\.0"):
         build_data(config(divided_folder, {}), MACBDFProcessor(), faster, seed=0)
 
 

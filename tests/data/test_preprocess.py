@@ -1,5 +1,7 @@
 import json
 import os
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import numpy as np
@@ -124,6 +126,32 @@ def test_shards_of_machines_make_one_whole(broken_files, tmp_path):
         preprocess(broken_files, tmp_path / "cache", shard=(i, 3), detector=NoFaces())
     assert len(read_outcomes(tmp_path / "cache")) == 4
     assert sum(len(pq.read_table(path)) for path in shard_files(tmp_path / "cache")) == 1
+
+
+def test_a_clip_that_was_tried_again_has_its_last_outcome_whatever_the_shard(broken_files, tmp_path, monkeypatch):
+    """Shards are read in order of name, and those of one machine come first."""
+    folder, clips = tmp_path / "cache", broken_files[:1]
+    with monkeypatch.context() as broken:
+        broken.setattr(preprocessing, "process_clip", lambda record, *_: preprocessing._crashed(record))
+        for number in range(2):
+            preprocess(clips, folder, shard=(number, 2), detector=NoFaces())
+    assert [outcome.status for outcome in read_outcomes(folder)] == ["internal_error"]
+    preprocess(clips, folder, detector=NoFaces())
+    assert [outcome.status for outcome in read_outcomes(folder)] != ["internal_error"]
+
+
+def test_work_that_a_broken_pool_refuses_is_done_one_by_one(broken_files, tmp_path, monkeypatch):
+    """A worker may die while its results are written: the next clip is then refused, not lost."""
+
+    class Broken(ProcessPoolExecutor):
+        def submit(self, *arguments):
+            raise BrokenProcessPool("a worker died before")
+
+    whole = preprocessing._pool
+    pools = iter([Broken(1)])
+    monkeypatch.setattr(preprocessing, "_pool", lambda *of: next(pools, None) or whole(*of))
+    summary = preprocess(broken_files[:2], tmp_path / "cache", processes=2)
+    assert summary["clips"] == 2
 
 
 def test_two_processes_give_what_one_gives(broken_files, tmp_path):

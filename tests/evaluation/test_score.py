@@ -2,8 +2,10 @@
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -11,9 +13,19 @@ from accelerate.state import PartialState
 
 from modeling_macbdf.data.records import ClipRecord
 from modeling_macbdf.evaluation.masked import MaskedModel
-from modeling_macbdf.evaluation.score import Processes, ScoreLog, known_segments, log_path, score_all, witnessed_row
+from modeling_macbdf.evaluation.score import (
+    Processes,
+    ScoreLog,
+    known_segments,
+    log_path,
+    made_by,
+    score_all,
+    witnessed_row,
+)
 from modeling_macbdf.evaluation.witness import Witness
+from modeling_macbdf.media.audio import Audio
 from modeling_macbdf.media.tracks import TrackOptions
+from modeling_macbdf.scoring import Voice
 from modeling_macbdf.sources import FileSource
 
 RECORDS = [ClipRecord(f"clip-{i}.mp4", i % 2, identities=(f"person-{i}",)) for i in range(7)]
@@ -49,6 +61,15 @@ def test_rows_of_other_weights_are_refused_by_name(tmp_path):
     score_all(RECORDS[:1], score, ScoreLog(tmp_path / "log.jsonl", MADE_BY))
     with pytest.raises(ValueError, match=r"log.jsonl must hold scores of this model"):
         score_all(RECORDS, score, ScoreLog(tmp_path / "log.jsonl", {"weights": "other"}))
+
+
+def test_rows_depend_on_labels_and_calibration_too(detector):
+    """A list whose labels had been corrected once went on with the old ones."""
+    made = made_by(detector, RECORDS, probes=True)
+    assert made == made_by(detector, RECORDS[::-1], probes=True)
+    changed = [replace(RECORDS[0], label=1), *RECORDS[1:]]
+    assert made != made_by(detector, changed, probes=True)
+    assert made["calibration"]["source"]
 
 
 def test_the_log_lies_hidden_beside_the_result(tmp_path):
@@ -102,6 +123,16 @@ def test_the_witness_changes_nothing_and_sees_one_pass(detector, talking_clip):
     assert row["features"]["silence"]["has_sound"] == 1.0
     assert {"frame_red", "face_red"} <= set(row["features"]["mean_colour"])
     assert 0 < row["features"]["background"]["around_share"] < 1
+
+
+def test_a_pause_at_the_begin_of_a_voice_ends_no_evaluation(detector, talking_face):
+    """A window without sound once ended the run, and every run that went on from it."""
+    voice = talking_face[1]
+    samples = np.concatenate([np.zeros(5 * 16_000, np.float32), voice])
+    probe = MaskedModel(detector)
+    witness = probe.witness()
+    witness.on_voice(Voice(Audio(samples, 16_000, np.array([[5 * 16_000, len(samples)]])), 5.0))
+    assert "audio_only" in probe.scores(witness)
 
 
 def test_masked_inputs_hold_no_face(detector, talking_clip):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -204,6 +205,16 @@ def test_a_space_holds_the_demo_the_package_and_one_model(hub, token, demo, tiny
     assert {"app.py", "README.md", "requirements.txt", "modeling_macbdf/media/decode.py", weights} <= set(sent)
     assert [name for name in sent if name.endswith(".safetensors")] == [weights]
     assert not any("generated" in name or "__pycache__" in name for name in sent)
+
+
+def test_a_space_that_is_pushed_again_keeps_no_other_model(hub, token, demo, tiny_folder, tmp_path):
+    """Otherwise it went on judging with the first one, whose name comes first."""
+    other = tmp_path / "zebra"
+    shutil.copytree(tiny_folder, other)
+    assert push_space(demo, "--model", str(tiny_folder)) == 0
+    assert push_space(demo, "--model", str(other)) == 0
+    kept = [name for name in hub.files("acme/demo", "space") if name.endswith(".safetensors")]
+    assert kept == ["modeling_macbdf/hub_configs/zebra/model.safetensors"]
 
 
 def test_a_space_needs_its_files_and_weights(demo, tmp_path, capsys):

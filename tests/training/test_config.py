@@ -39,6 +39,14 @@ def test_no_means_no(file: Path) -> None:
     assert load_config(file, ["eval_strategy=no", "save_strategy=no"]).arguments().eval_strategy == "no"
 
 
+def test_a_name_of_digits_stays_a_name(file: Path) -> None:
+    """A speaker called "1098" was once a number, and could not be left out."""
+    words = ["cache=a", "windows=4", 'sets=[{cache: a, split: "10"}]', 'leave_out=[1098, "12", ann]']
+    data = load_config(file, words).data
+    assert data.leave_out == ["1098", "12", "ann"]
+    assert data.sets[0]["split"] == "10"
+
+
 def test_a_number_written_as_1e_3_is_a_number(file: Path) -> None:
     """YAML 1.1 reads 5e-4 as text, which the optimizer then met."""
     assert load_config(file).arguments().learning_rate == pytest.approx(5e-4)
