@@ -126,12 +126,13 @@ def intervals(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, tuple
         return {}
     identities, _ = clusters(rows)
     found = bootstrap.intervals(_statistics(rows, labels, scores), identities, resamples=resamples, seed=seed)
-    verdicts = _verdict_rates(labels, _names(rows, "verdict"))
-    people = [len({who for who, own in zip(identities, labels, strict=True) if own in of}) for of in _RATE_OF.values()]
+    rates = _verdict_rates(labels, _names(rows, "verdict"))
     exact = {
-        name: bootstrap.rate_interval(verdicts[name], count)
-        for name, count in zip(_RATE_OF, people, strict=True)
-        if verdicts[name] in (0.0, 1.0)
+        name: bootstrap.rate_interval(
+            rates[name], len({who for who, label in zip(identities, labels, strict=True) if label in of})
+        )
+        for name, of in _RATE_OF.items()
+        if rates[name] in (0.0, 1.0)
     }
     return found | exact
 
