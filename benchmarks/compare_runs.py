@@ -45,11 +45,9 @@ def left_out_windows(caches: Path, config: Path) -> dict[str, list[WindowItem]]:
     """The windows of "dev", "pairs" and "voices", and "heard": the voices under real pictures of dev."""
     found: dict[str, list[WindowItem]] = {"dev": [], "pairs": [], "voices": []}
     for name in ("media", "speech"):
-        kept = {record.key for record in not_trained([e.record for e in TrackCache(caches / name).entries], config)}
-        windows = EvaluationWindows(
-            TrackCache(caches / name, keep=lambda record, kept=kept: record.key in kept),
-            WindowOptions(steps=STEPS, hop=STEPS, trim_silence=False),
-        )
+        records = not_trained([entry.record for entry in TrackCache(caches / name).entries], config)
+        options = WindowOptions(steps=STEPS, hop=STEPS, trim_silence=False)
+        windows = EvaluationWindows(TrackCache(caches / name, records), options)
         for index in range(len(windows)):
             item = windows[index]
             part = "voices" if name == "speech" else item.record.split
