@@ -73,7 +73,7 @@ def test_a_missing_extra_answers_with_the_command_and_the_bare_package_imports_f
     }
     for name, (code, message) in answers.items():
         assert code == 2, (name, message)
-        assert re.search(rf"pip install ['\"]macb-df\[{extras[name] or '(media|train)'}\]['\"]", message), (
+        assert re.search(rf"pip install -e ['\"]\.\[{extras[name] or '(media|train)'}\]['\"]", message), (
             name,
             message,
         )

@@ -73,7 +73,8 @@ class MediaError(ValueError):
 def missing_extra(package: str, extra: str) -> ImportError:
     """Return the error for an optional dependency that is not installed, with the command that installs it."""
     return ImportError(
-        f'{package} is not installed. It comes with the extra {extra}: pip install -e ".[{extra}]" in the project'
+        f"{package} is not installed. It comes with the extra {extra}; in the project's folder: "
+        f'pip install -e ".[{extra}]"'
     )
 
 

