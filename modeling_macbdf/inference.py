@@ -173,7 +173,12 @@ class Detector:
             memory_s: how far back the running verdict reaches, in seconds.
             max_wait_s: how long a window waits for sound that is late, in seconds.
             audio_codec: in which the sound came, in FFmpeg's words; "opus" hides what tells voices apart.
+
+        Raises:
+            ValueError: if the model judges voices only, or an argument is out of range.
         """
+        if "video" not in self.calibration:
+            raise ValueError("a feed needs a model that judges pictures, but this one is calibrated for voices only")
         picture = PictureWindows(self.config, self.faces, self.tracking, Stopwatch("faces"), Watcher())
         return LiveJudge(self.scorer, picture, self.config, self.calibration, memory_s, max_wait_s, audio_codec)
 

@@ -25,9 +25,9 @@ def expand_paths(patterns: Sequence[str]) -> list[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    """The files that a glob matches; a folder that it matches counts if it is all that the glob could mean."""
+    """The files that a glob matches, and those below the folders that it matches."""
     matches = sorted(glob.glob(pattern, recursive=True))
-    if "**" in pattern:  # matches what lies in its folders too
+    if "**" in pattern:  # matches those by itself
         return [name for name in matches if not os.path.isdir(name)]
     return [file for name in matches for file in (_files_below(name) if os.path.isdir(name) else [name])]
 

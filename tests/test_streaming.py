@@ -113,7 +113,7 @@ def test_a_frame_that_the_caller_writes_over_is_kept_as_it_was(detector, talking
     assert reused.finish().p_fake == kept.finish().p_fake
 
 
-def test_what_makes_no_sense_is_refused(detector):
+def test_what_makes_no_sense_is_refused(detector, monkeypatch):
     with pytest.raises(ValueError, match=r"memory_s must be at least 3\.2 s"):
         detector.stream(memory_s=1.0)
     live = detector.stream()
@@ -123,3 +123,6 @@ def test_what_makes_no_sense_is_refused(detector):
     with pytest.raises(ValueError, match="one channel"):
         live.push_audio(np.zeros((2, 8), np.float32))
     assert live.finish().status == "no_face"
+    monkeypatch.setattr(detector, "calibration", {"audio": [1.0, 0.0]})
+    with pytest.raises(ValueError, match="voices only"):
+        detector.stream()
