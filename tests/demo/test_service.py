@@ -5,8 +5,11 @@ import json
 import shutil
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
+from modeling_macbdf.demo.examples import example
+from modeling_macbdf.demo.layout import _judge
 from modeling_macbdf.demo.service import JudgeService
 from modeling_macbdf.media.decode import probe
 
@@ -78,3 +81,16 @@ def test_an_abandoned_batch_leaves_no_file(service, clips):
     next(batch)
     batch.close()
     assert not any(Path(path).exists() for path in paths)
+
+
+def test_a_file_and_a_recording_at_once_are_refused(service):
+    """The recording once vanished unjudged."""
+    with pytest.raises(gr.Error, match="remove one of them"):
+        _judge(service)("file.mp4", "recording.mp4")
+
+
+def test_examples_lie_in_the_demos_folder_and_are_copies(service):
+    first, second = (example("noface", service.folder) for _ in range(2))
+    assert first != second and Path(first).read_bytes() == Path(second).read_bytes()
+    assert Path(first).is_relative_to(service.folder)
+    assert sorted(path.name for path in (service.folder / "examples").iterdir()) == ["noface.mp4"]
