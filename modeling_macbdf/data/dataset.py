@@ -16,7 +16,7 @@ from .augmentation import AugmentOptions, augment
 from .balance import BALANCES, track_weights
 from .cache_reader import TrackCache, TrackEntry
 from .clips import Clip, Labelled
-from .pseudofakes import Mix
+from .pseudofakes import VISUAL, Mix
 from .records import ClipRecord
 from .windows import label_window, window_starts
 
@@ -169,6 +169,9 @@ class TrainingWindows(_Windows):
         self._counterparts = _by_match(fakes) if self.training.paired else {}
         if not self.entries:
             raise ValueError(f"cache must hold a track of {self.options.min_steps} steps or more, but it holds none")
+        donors = [entry for entry in self.entries if entry.record.label == 0]
+        self._faces = [entry for entry in donors if entry.instants]
+        self._voices = [entry for entry in donors if entry.audio_samples]
         self._weights = track_weights([entry.record for entry in self.entries], self.training.balance)
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
@@ -251,16 +254,16 @@ class TrainingWindows(_Windows):
         if entry.record.label != 0:
             return labelled
         forging, drawing = np.random.default_rng(rng.integers(2**63)).spawn(2)
-        fake = self.training.mix.draw(labelled.clip, forging, lambda: self._donor(entry, drawing))
+        fake = self.training.mix.draw(labelled.clip, forging, lambda kind: self._donor(entry, kind, drawing))
         return labelled if fake is None else fake
 
-    def _donor(self, entry: TrackEntry, rng: np.random.Generator) -> Clip | None:
-        """A window of another person, or None if none was found in a few draws."""
+    def _donor(self, entry: TrackEntry, kind: str, rng: np.random.Generator) -> Clip | None:
+        """A real window of another person, with what the kind takes, or None if none was found in a few draws."""
         people = set(entry.record.identities)
-        for _ in range(DONOR_TRIES):
-            other = self.entries[int(rng.integers(len(self.entries)))]
-            strange = other.record.key != entry.record.key and not people & set(other.record.identities)
-            if strange and other.record.label == 0:
+        donors = self._faces if kind in VISUAL else self._voices
+        for _ in range(DONOR_TRIES if donors else 0):
+            other = donors[int(rng.integers(len(donors)))]
+            if other.record.key != entry.record.key and not people & set(other.record.identities):
                 return self.cache.read(other, self._random_start(other, rng), self.options.steps)
         return None
 

@@ -24,10 +24,10 @@ from .clips import (
     with_mismatch,
 )
 from .pictures import Rng
-from .pseudofakes_blend import face_transplant, lower_face_reuse, self_blend
+from .pseudofakes_blend import can_give_face, face_transplant, lower_face_reuse, self_blend
 from .pseudofakes_motion import freeze_or_splice, smooth_motion, still_animation
 from .pseudofakes_resynthesis import resynthesis
-from .pseudofakes_sync import other_voice, time_shift
+from .pseudofakes_sync import can_give_voice, other_voice, time_shift
 from .pseudofakes_voice import VOICES, splice_voice, voice_transform
 
 VISUAL: dict[str, VisualTransform] = {
@@ -44,6 +44,11 @@ MISMATCH: dict[str, AudioTransform] = {"time_shift": time_shift, "other_voice": 
 KINDS = (*VISUAL, *AUDIO, *MISMATCH)
 OF_A_PHOTO = ("self_blend", "face_transplant", "resynthesis")  # all other kinds need two steps
 NEEDS_DONOR = ("face_transplant", "splice_voice", "other_voice")
+# Where a donor cannot serve: the kind with the same labels that takes the place. A splice finds material in the clip.
+INSTEAD: dict[str, tuple[Callable[[Clip, Clip | None], bool], str]] = {
+    "face_transplant": (can_give_face, "self_blend"),
+    "other_voice": (can_give_voice, "time_shift"),
+}
 PARTIAL = 0.2  # share of visual forgeries that cover a part of the window only
 WHOLE_STEPS = 4  # a partial forgery keeps at least this many steps
 Apply = Callable[[Labelled, np.ndarray, np.ndarray, str], Labelled]
@@ -80,7 +85,8 @@ def forge(clip: Clip | Labelled, kind: str, rng: Rng, donor: Clip | None = None,
         clip: a recorded window, or one that already bears another forgery.
         kind: one of `KINDS`.
         rng: decides everything that is random.
-        donor: another person's clip, for transplants and foreign voices.
+        donor: another person's clip, for transplants and foreign voices; where it is missing or cannot serve, the
+            kind in `INSTEAD` is made and named.
         partial: probability that a visual forgery covers a part of the window only.
 
     Raises:
@@ -90,6 +96,9 @@ def forge(clip: Clip | Labelled, kind: str, rng: Rng, donor: Clip | None = None,
     window = base.clip
     if not can_forge(window, kind):
         raise ValueError(f"kind {kind!r} must find its stream in the window, but it is missing or silent")
+    if kind in INSTEAD:
+        serves, other = INSTEAD[kind]
+        kind = kind if serves(window, donor) else other
     if kind in VISUAL:
         frames, forged = VISUAL[kind](window, rng, donor)
         if rng.random() < partial and window.steps > WHOLE_STEPS:
@@ -133,13 +142,13 @@ class Mix:
                     f"{name} must weigh some of {tuple(known)} with numbers >= 0, but got {dict(weights)}"
                 )
 
-    def draw(self, clip: Clip, rng: Rng, donor: Callable[[], Clip | None] | None = None) -> Labelled | None:
+    def draw(self, clip: Clip, rng: Rng, donor: Callable[[str], Clip | None] | None = None) -> Labelled | None:
         """A forged window, or None where the window can bear none of the mix's kinds.
 
         Args:
             clip: a recorded window.
             rng: decides everything that is random.
-            donor: gives another person's window; called only for the kinds that need one.
+            donor: gives another person's window for a kind; called only for the kinds that need one.
         """
         able = {"video": clip.has_video, "audio": clip.has_voice}
         able["both"] = able["mismatch"] = clip.moves and clip.has_voice
@@ -152,7 +161,7 @@ class Mix:
             weights: Mapping[str, float] = getattr(self, group)
             kind = _pick({name: weight for name, weight in weights.items() if can_forge(clip, name)}, rng)
             if kind is not None:
-                other = donor() if donor is not None and kind in NEEDS_DONOR else None
+                other = donor(kind) if donor is not None and kind in NEEDS_DONOR else None
                 labelled = forge(labelled, kind, rng, other, self.partial)
         return labelled if labelled.label == 1 else None
 

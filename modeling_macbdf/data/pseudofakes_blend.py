@@ -136,13 +136,19 @@ def _turn(clip: Clip) -> float:
     return float((((points[:, 2] - origin) * side).sum(axis=1) / (side**2).sum(axis=1)).mean())
 
 
+def can_give_face(clip: Clip, donor: Clip | None) -> bool:
+    """Whether the donor shows a face that looks where the clip's does: hair and background would come along else."""
+    return donor is not None and donor.has_video and abs(_turn(donor) - _turn(clip)) <= MOST_TURN
+
+
 def face_transplant(clip: Clip, rng: Rng, donor: Clip | None) -> Result:
     """Another clip's face, aligned by landmarks, colour-matched and blended in: a crude face swap.
 
-    A donor that looks elsewhere would bring hair and background along: the clip's own face serves then.
+    Raises:
+        ValueError: there is no donor.
     """
-    if donor is None or not donor.has_video or abs(_turn(donor) - _turn(clip)) > MOST_TURN:
-        return self_blend(clip, rng, None)
+    if donor is None:
+        raise ValueError("donor must be a clip that can_give_face, but got None")
     steps = np.flatnonzero(donor.video_mask)
     order = steps[np.arange(clip.steps) % len(steps)]
     # The inner face only: beyond it a turned donor would bring its own background along.

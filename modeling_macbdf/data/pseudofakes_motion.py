@@ -36,7 +36,8 @@ def freeze_or_splice(clip: Clip, rng: Rng, donor: Clip | None) -> Result:
     elif way == 1:
         source = run[::-1]
     else:
-        source = steps[(place + int(rng.integers(2, max(3, len(steps) - 1)))) % len(steps)]
+        shift = int(rng.integers(2, max(3, len(steps) - 1)))
+        source = steps[(place + min(shift, len(steps) - 1)) % len(steps)]  # two steps change places
     frames[run] = clip.frames[source]
     forged[run] = source != run
     return frames, forged

@@ -10,7 +10,7 @@ import numpy as np
 
 from .clips import Clip
 from .pictures import Rng
-from .pseudofakes_voice import same_level, shift_pitch
+from .pseudofakes_voice import same_level
 
 SHIFT_S = (0.2, 1.0)
 Result = tuple[np.ndarray, np.ndarray]
@@ -37,10 +37,19 @@ def time_shift(clip: Clip, rng: Rng, donor: Clip | None) -> Result:
     return np.roll(clip.audio, shift), clip.audio_mask.copy()
 
 
+def can_give_voice(clip: Clip, donor: Clip | None) -> bool:
+    """Whether the donor's sound is at least half as long as the clip's window."""
+    return donor is not None and len(donor.whole_audio) >= len(clip.audio) // 2
+
+
 def other_voice(clip: Clip, rng: Rng, donor: Clip | None) -> Result:
-    """Another clip's sound at this clip's level; without a donor, this voice an octave part away and shifted."""
-    if donor is None or len(donor.whole_audio) < len(clip.audio) // 2:
-        return same_level(shift_pitch(time_shift(clip, rng, None)[0], rng, 0), clip.audio), clip.audio_mask.copy()
+    """Another clip's sound at this clip's level.
+
+    Raises:
+        ValueError: there is no donor.
+    """
+    if donor is None:
+        raise ValueError("donor must be a clip that can_give_voice, but got None")
     spare = max(0, len(donor.whole_audio) - len(clip.audio))
     start = int(rng.integers(0, spare + 1))
     piece = np.resize(donor.whole_audio[start:], len(clip.audio)).astype(np.float32)

@@ -5,7 +5,7 @@ import pytest
 
 from modeling_macbdf.data import spectra
 from modeling_macbdf.data.clips import IGNORE, as_recorded
-from modeling_macbdf.data.pseudofakes import AUDIO, KINDS, MISMATCH, VISUAL, Mix, can_forge, forge
+from modeling_macbdf.data.pseudofakes import AUDIO, KINDS, MISMATCH, NEEDS_DONOR, VISUAL, Mix, can_forge, forge
 from modeling_macbdf.data.pseudofakes_resynthesis import TREATMENTS
 from modeling_macbdf.data.regions import REGIONS, region_mask
 
@@ -148,22 +148,46 @@ def test_a_face_that_looks_elsewhere_is_not_transplanted(clip, donor):
     turned = donor.landmarks.copy()
     turned[:, 2, 0] += 12
     donors = (None, donor, replace(donor, landmarks=turned))
-    own, *frames = (forge(clip, "face_transplant", rng(1), other).clip.frames for other in donors)
-    assert not np.array_equal(frames[0], own)
-    np.testing.assert_array_equal(frames[1], own)
+    own, *others = (forge(clip, "face_transplant", rng(1), other) for other in donors)
+    assert not np.array_equal(others[0].clip.frames, own.clip.frames)
+    np.testing.assert_array_equal(others[1].clip.frames, own.clip.frames)
+    assert [found.kind for found in (own, *others)] == ["self_blend", "face_transplant", "self_blend"]
+
+
+@pytest.mark.parametrize("kind", NEEDS_DONOR)
+def test_a_kind_without_a_donor_is_another_with_the_same_labels_and_its_own_name(kind, clip, donor):
+    """A voice moved in pitch, a forgery elsewhere, once stood for another person's, labelled as a real voice."""
+    alone, foreign = forge(clip, kind, rng(2)), forge(clip, kind, rng(2), donor)
+    assert [(f.label, f.video_label, f.audio_label) for f in (alone, foreign)] == [
+        (1, int(kind in VISUAL), int(kind in AUDIO))
+    ] * 2
+    expected = {"face_transplant": "self_blend", "other_voice": "time_shift"}.get(kind, kind)
+    assert (alone.kind, foreign.kind) == (expected, kind)
+    again = forge(clip, expected, rng(2))
+    np.testing.assert_array_equal(alone.clip.frames, again.clip.frames)
+    np.testing.assert_array_equal(alone.clip.audio, again.clip.audio)
+
+
+def test_a_film_of_two_steps_is_forged_where_it_says_so(clip):
+    """One of the three ways of `freeze_or_splice` once changed nothing and called it a fake."""
+    two = replace(clip, video_mask=np.arange(16) < 2)
+    for seed in range(12):
+        forged = forge(two, "freeze_or_splice", rng(seed))
+        assert not np.array_equal(forged.clip.frames[:2], clip.frames[:2])
+        assert (forged.video_frame_labels == 1).any()
 
 
 def test_a_donor_is_fetched_only_for_kinds_that_need_one(clip, donor):
     asked = []
 
-    def fetch():
-        asked.append(True)
+    def fetch(kind):
+        asked.append(kind)
         return donor
 
     Mix(streams={"video": 1}, visual={"self_blend": 1}).draw(clip, rng(), fetch)
     assert not asked
     Mix(streams={"video": 1}, visual={"face_transplant": 1}).draw(clip, rng(), fetch)
-    assert asked
+    assert asked == ["face_transplant"]
 
 
 @pytest.mark.parametrize("weights", [{"video": -1.0}, {"picture": 1.0}, {"video": 0.0}])
