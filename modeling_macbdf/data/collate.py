@@ -28,16 +28,23 @@ class WindowCollator:
         self.step_labels = STEP_LABELS if sync else STEP_LABELS[:-1]
 
     def __call__(self, items: Sequence[WindowItem]) -> dict[str, torch.Tensor]:
-        """A batch: pixel_values, input_features, video_mask, audio_mask, labels of clips (B,) and steps (B, T)."""
+        """A batch: pixel_values, input_features, video_mask, audio_mask, labels of clips (B,) and steps (B, T).
+
+        Raises:
+            ValueError: the clips differ in their sampling rate.
+        """
         windows = [item.labelled for item in items]
         clips = [window.clip for window in windows]
+        rates = sorted({clip.sampling_rate for clip in clips})
+        if len(rates) > 1:
+            raise ValueError(f"items must have one sampling_rate, but have {rates} Hz")
         steps = max(clip.steps for clip in clips)
         inputs = self.processor(
             videos=[clip.frames if clip.video_mask.any() else None for clip in clips],
             audio=[clip.audio if clip.audio_mask.any() else None for clip in clips],
             video_mask=[clip.video_mask if clip.video_mask.any() else None for clip in clips],
             audio_mask=[clip.audio_mask if clip.audio_mask.any() else None for clip in clips],
-            sampling_rate=clips[0].sampling_rate,
+            sampling_rate=rates[0],
             num_frames=steps,  # the longest window's: short training windows are not padded to the model's own length
             return_tensors="pt",
         )

@@ -19,16 +19,22 @@ class DubbedWindows(Dataset[WindowItem]):
     footage that is merely dubbed counts as real.
 
     Args:
-        pictures, voices: the sets, both paired, with windows of the same length.
+        pictures, voices: the sets, both paired, with windows of the same length, sound of the same sampling rate and
+            seeds of their own.
 
     Raises:
-        ValueError: they are not paired, or their windows differ in length.
+        ValueError: they are not paired, differ in length or sampling rate, or are drawn by one seed.
     """
 
     def __init__(self, pictures: TrainingWindows, voices: TrainingWindows) -> None:
         lengths = pictures.options.steps, voices.options.steps
         if not (pictures.training.paired and voices.training.paired) or lengths[0] != lengths[1]:
             raise ValueError(f"pictures and voices must be paired windows of one length, but have {lengths} steps")
+        rates = pictures.settings.sampling_rate, voices.settings.sampling_rate
+        if rates[0] != rates[1]:
+            raise ValueError(f"pictures and voices must have one sampling_rate, but have {rates} Hz")
+        if pictures.training.seed == voices.training.seed:  # equal draws: a picture would meet few of the voices
+            raise ValueError(f"pictures and voices must have seeds of their own, but both have {voices.training.seed}")
         self.pictures, self.voices = pictures, voices
 
     @property

@@ -21,7 +21,7 @@ class MixedWindows(Dataset[WindowItem]):
         windows: items an epoch.
 
     Raises:
-        ValueError: no set, or as many shares as sets are not given, or one is not positive.
+        ValueError: no set, or as many shares as sets are not given, or one is not positive, or only some are paired.
     """
 
     def __init__(
@@ -29,6 +29,9 @@ class MixedWindows(Dataset[WindowItem]):
     ) -> None:
         if not sets or len(sets) != len(shares) or min(shares) <= 0:
             raise ValueError(f"shares must be one positive number for each of {len(sets)} sets, but got {shares}")
+        paired = [part.training.paired for part in sets]
+        if len(set(paired)) > 1:  # halves of two pairs would stand together
+            raise ValueError(f"sets must be all paired, or none, but paired is {paired}")
         self.sets, self.seed, self.windows = list(sets), seed, windows
         self._shares = np.asarray(shares, float) / sum(shares)
 

@@ -21,7 +21,9 @@ from ..data.records import ClipRecord
 from ..data.splits import split_by_identity
 from .config import DataConfig, SetConfig
 
-_EVALUATION_SEED = 20_000  # added to the run's seed: held-out people are forged in other ways
+# Added to the run's seed:
+_EVALUATION_SEED = 20_000  # held-out people are forged in other ways
+_VOICE_SEED = 10_000  # any voice may meet any picture
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,8 @@ def _set(
     if not part.voices:
         return windows
     spoken = replace(part, cache=part.voices, split="", streams={"audio": 1.0})
-    return DubbedWindows(
-        windows, _training(spoken, _cache_of(spoken, config, model_config, held_out), config, model_config, seed)
-    )
+    voices = _cache_of(spoken, config, model_config, held_out)
+    return DubbedWindows(windows, _training(spoken, voices, config, model_config, seed + _VOICE_SEED))
 
 
 def _training(part: SetConfig, cache: TrackCache, config: DataConfig, model_config: Any, seed: int) -> TrainingWindows:

@@ -65,6 +65,12 @@ def test_shares_that_do_not_fit_the_sets_are_refused(caches, shares):
         MixedWindows([one(cache) for cache in caches], shares, seed=0, windows=4)
 
 
+def test_paired_and_single_windows_do_not_mix(caches):
+    """Halves of two pairs would stand beside each other; it was promised to be checked, and was not."""
+    with pytest.raises(ValueError, match=r"all paired, or none, but paired is \[True, False\]"):
+        MixedWindows([one(caches[0], paired=True), one(caches[1])], [1, 1], seed=0, windows=4)
+
+
 def recorded(cache_folder, records, share=1.0, **changes):
     return one(TrackCache(cache_folder, records), paired=True, recorded_share=share, **changes)
 
@@ -106,6 +112,15 @@ def test_a_batch_is_as_long_as_its_longest_window(caches):
     assert batch["input_features"].shape[1] % 6 == 0
     assert batch["video_mask"].tolist() == [[True] * 4 + [False] * 2, [True] * 6]
     assert (batch["frame_labels"][0, 4:] == IGNORE).all() and (batch["frame_labels"][1] != IGNORE).all()
+
+
+def test_a_batch_has_one_sampling_rate(caches):
+    """That of the first clip was once taken for all."""
+    items = [one(cache)[0] for cache in caches]
+    slow = replace(items[1].labelled.clip, sampling_rate=8000)
+    items[1] = replace(items[1], labelled=replace(items[1].labelled, clip=slow))
+    with pytest.raises(ValueError, match=r"one sampling_rate, but have \[8000, 16000\] Hz"):
+        WindowCollator(MACBDFProcessor())(items)
 
 
 @pytest.fixture(scope="module")
