@@ -29,6 +29,7 @@ from .dense import middle_of
 from .records import ClipRecord
 
 FORMAT_VERSION = 1
+CACHED = "cached"
 TRY_AGAIN = (Status.internal_error, Status.timeout)  # not the file's fault
 OUTCOMES = b"macbdf_outcomes"
 SETTINGS_FILE = "settings.json"
@@ -47,7 +48,6 @@ SCHEMA = pa.schema(
         ("audio_samples", pa.int64()),
         ("audio_valid", pa.list_(pa.int64())),  # 2 K, intervals [start, end) in samples
         ("sounding", pa.list_(pa.int64())),  # first and last + 1 sample above the silence level; empty if none
-        ("info", pa.string()),
     ]
 )
 
@@ -143,7 +143,7 @@ class Outcome:
         row: its row in the dataset's list.
         status: "cached", "no_audio", "no_face" or "no_video" (these three are cached as far as they go), or the
             status of the failure as in `media.outcomes.Status`.
-        reason: in words; empty for "cached".
+        reason: in words; for "cached" empty, or what was odd about the file, as that it ends early.
         tracks: face tracks kept.
         crops: crops kept.
         audio_s: seconds of sound kept.
@@ -209,10 +209,10 @@ def sounding_span(samples: np.ndarray, level: float) -> list[int]:
 
 
 def track_row(
-    record: ClipRecord, track: FaceTrack | None, sound: Mapping[str, Any], info: str, jpeg_quality: int | None = None
+    record: ClipRecord, track: FaceTrack | None, sound: Mapping[str, Any], jpeg_quality: int | None = None
 ) -> dict[str, Any]:
     """One row of the cache; without a track it holds the sound alone."""
-    row: dict[str, Any] = {"key": record.key, "track": -1, "record": record.to_json(), "info": info, **sound}
+    row: dict[str, Any] = {"key": record.key, "track": -1, "record": record.to_json(), **sound}
     if track is None:
         return row | {"steps": [], "boxes": [], "landmarks": [], "detected": [], "crops": []}
     return row | {
@@ -259,10 +259,13 @@ def open_shard(path: Path) -> pq.ParquetFile:
 
     Raises:
         ValueError: the file is damaged.
+        OSError: the system does not open it, as where too many files are open.
     """
     try:
         return pq.ParquetFile(path, memory_map=True)
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's word; Arrow's own, about a damaged footer, has no number
         advice = "delete it and run `macbdf preprocess` again, which makes only what is missing"
         raise ValueError(f"{path} is no readable shard of a cache ({error}); {advice}") from error
 
@@ -280,10 +283,11 @@ def read_outcomes(folder: str | Path) -> list[Outcome]:
 
 
 def summarize(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Counts by status, and every clip that was not cached whole, by name."""
+    """Counts by status, and every clip that was not cached whole, or whose file was odd, by name."""
     return {
         "clips": len(outcomes),
         "by_status": dict(sorted(Counter(outcome.status for outcome in outcomes).items())),
+        "cached_with_warning": sum(outcome.status == CACHED and bool(outcome.reason) for outcome in outcomes),
         "tracks": sum(outcome.tracks for outcome in outcomes),
         "crops": sum(outcome.crops for outcome in outcomes),
         "audio_s": round(sum(outcome.audio_s for outcome in outcomes), 3),

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 
 from .cache import CacheSettings, decode_audio, decode_crop, open_shard, read_outcomes, rows_of_shard, shard_files
 from .clips import CANONICAL_LANDMARKS, Clip
+from .corrections import read_corrections
 from .records import ClipRecord
 
-LIGHT = ("key", "track", "record", "steps", "boxes", "audio_samples", "sounding", "info")
+LIGHT = ("key", "track", "record", "steps", "boxes", "audio_samples", "sounding")
 WINDOW = ("steps", "landmarks", "crops", "audio", "audio_valid")
+OPEN_SHARDS = 64  # a set may have more of them than the system lets a process open
 MARGIN_S = 1.25  # sound read before and after a window, for pseudo-fakes that shift it
 
 
@@ -32,7 +34,6 @@ class TrackEntry:
         face_px: mean side of the face box, in px of the frame.
         audio_samples: length of the clip's sound.
         sounding: first and last + 1 sample above silence; () if there is none.
-        info: what the container declares, as JSON.
         shard: file.
         group: row group in it.
     """
@@ -44,7 +45,6 @@ class TrackEntry:
     face_px: float
     audio_samples: int
     sounding: tuple[int, ...]
-    info: str
     shard: Path
     group: int
 
@@ -54,7 +54,7 @@ def _entry(row: dict[str, Any], record: ClipRecord, shard: Path, group: int) -> 
     side = float((boxes[:, 2:] - boxes[:, :2]).mean()) if len(boxes) else 0.0
     return TrackEntry(
         record, row["track"], row["steps"][0] if row["steps"] else 0, len(row["steps"]), side,
-        row["audio_samples"], tuple(row["sounding"]), row["info"], shard, group,
+        row["audio_samples"], tuple(row["sounding"]), shard, group,
     )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ class TrackCache:
 
     Args:
         folder: made by `preprocess`.
-        records: only these clips, with these labels instead of those stored; None = all, as stored.
+        records: only these clips, with these labels instead of those stored; None = all, as stored or corrected.
         keep: which records to take.
         main_track: only the largest and longest face of each clip (labels belong to clips, not to faces).
 
@@ -79,9 +79,11 @@ class TrackCache:
         main_track: bool = True,
     ) -> None:
         self.settings = CacheSettings.load(folder)
-        wanted = None if records is None else {record.key: record for record in records}
+        given = read_corrections(folder) if records is None else {record.key: record for record in records}
         # A clip that was tried again stands in two shards; its rows in the older one are empty by construction.
-        entries = [entry for path in shard_files(folder) for entry in _entries(path, wanted, keep)]
+        entries = [
+            entry for path in shard_files(folder) for entry in _entries(path, given, keep, others=records is None)
+        ]
         self.entries: Sequence[TrackEntry] = _main_tracks(entries) if main_track else entries
         if not self.entries:
             raise ValueError(f"folder must hold cached clips that are asked for, but {folder} has none of them")
@@ -96,12 +98,15 @@ class TrackCache:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_files": {}, "_last": None}  # open files do not travel to a worker
 
-    def _row(self, entry: TrackEntry, columns: Sequence[str]) -> Any:
+    def _file(self, shard: Path) -> pq.ParquetFile:
+        """The open shard; only those that were used last stay open."""
         if self._owner != os.getpid():  # forked: the parent's file position is not ours
             self._files, self._owner = {}, os.getpid()
-        if entry.shard not in self._files:
-            self._files[entry.shard] = open_shard(entry.shard)
-        return self._files[entry.shard].read_row_group(entry.group, columns=list(columns))
+        file = self._files.pop(shard, None) or open_shard(shard)
+        self._files[shard] = file  # at the end: the first one is that which was not used for longest
+        if len(self._files) > OPEN_SHARDS:
+            del self._files[next(iter(self._files))]
+        return file
 
     def read(self, entry: TrackEntry, start: int, steps: int, audio_margin_s: float = MARGIN_S) -> Clip:
         """A window of `steps` model steps whose first crop is the stored instant `start`.
@@ -117,7 +122,7 @@ class TrackCache:
 
     def _read(self, entry: TrackEntry, start: int, steps: int, audio_margin_s: float) -> Clip:
         settings = self.settings
-        row = self._row(entry, WINDOW)
+        row = self._file(entry.shard).read_row_group(entry.group, columns=list(WINDOW))
         first_sample = round(
             (start + 0.5) / settings.cache_rate_hz * settings.sampling_rate - settings.step_samples / 2
         )
@@ -174,10 +179,11 @@ def covered_steps(valid: np.ndarray, first: int, steps: int, step_samples: int) 
 
 
 def _entries(
-    path: Path, wanted: dict[str, ClipRecord] | None, keep: Callable[[ClipRecord], bool] | None
+    path: Path, given: dict[str, ClipRecord], keep: Callable[[ClipRecord], bool] | None, others: bool
 ) -> Iterable[TrackEntry]:
+    """The rows of a shard whose record is given, and all `others` with the record that they were stored with."""
     for group, row in rows_of_shard(path, LIGHT):
-        record = ClipRecord.from_json(row["record"]) if wanted is None else wanted.get(row["key"])
+        record = given.get(row["key"]) or (ClipRecord.from_json(row["record"]) if others else None)
         if record is not None and (keep is None or keep(record)):
             yield _entry(row, record, path, group)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice, pairwise
@@ -13,12 +12,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..media.audio import read_audio
-from ..media.decode import iter_frames, probe
+from ..media.decode import AudioInfo, iter_frames, probe
 from ..media.outcomes import MediaError
 from .cache import CacheSettings
 from .cache_reader import TrackCache, TrackEntry
 from .clips import Clip
-from .photos import is_photo, photo_frames, photo_info
+from .photos import is_photo, photo_codec, photo_frames
 from .pseudofakes import AUDIO, MISMATCH, VISUAL, can_forge, forge
 from .records import ClipRecord, Problem
 
@@ -35,17 +34,21 @@ def _durations(seconds: Sequence[float]) -> dict[str, float]:
     return {name: round(float(value), 3) for name, value in values.items()}
 
 
+def _codec(sound: AudioInfo | None) -> str:
+    return f"{sound.codec} {sound.sampling_rate} Hz" if sound else "none"
+
+
 def _declared(record: ClipRecord) -> dict[str, Any]:
+    sound = probe(record.audio_path).audio if record.audio_path else None
     if is_photo(record.path):
-        photo = json.loads(photo_info(record.path))["video"]
-        codec = f"{photo['codec']} {photo['width']}x{photo['height']}"
-        return {"duration_s": None, "video_codec": codec, "audio_codec": "none", "frame_rate_hz": "none"}
+        codec = photo_codec(record.path)
+        return {"duration_s": None, "video_codec": codec, "audio_codec": _codec(sound), "frame_rate_hz": "none"}
     info = probe(record.path)
-    video, audio = info.video, info.audio
+    video = info.video
     return {
         "duration_s": info.duration_s,
         "video_codec": f"{video.codec} {video.width}x{video.height}" if video else "none",
-        "audio_codec": f"{audio.codec} {audio.sampling_rate} Hz" if audio else "none",
+        "audio_codec": _codec(sound if record.audio_path else info.audio),
         "frame_rate_hz": f"{video.frame_rate_hz:.2f}" if video and video.frame_rate_hz else "none",
     }
 
@@ -58,7 +61,7 @@ def _probe_all(records: Iterable[ClipRecord], problems: list[Problem]) -> dict[s
         try:
             found = _declared(record)
         except MediaError as error:
-            problems.append(Problem(record.path, record.row, f"{error.status}: {error.reason}"))
+            problems.append(Problem(error.path, record.row, f"{error.status}: {error.reason}"))
             continue
         if found["duration_s"] is not None:
             seconds.setdefault(LABEL_NAMES[record.label], []).append(found["duration_s"])
@@ -161,7 +164,7 @@ def contact_sheet(records: Sequence[ClipRecord], per_label: int = 4, columns: in
                 photo = is_photo(record.path)
                 source = photo_frames(record.path, CacheSettings()) if photo else iter_frames(record.path, 2.0)
                 frames = [frame.rgb for frame in islice(source, columns)]
-                sound = None if photo else read_audio(record.audio_path or record.path)
+                sound = None if photo and not record.audio_path else read_audio(record.audio_path or record.path)
             except MediaError:
                 continue
             title = " ".join(filter(None, (name, record.generator, record.source, Path(record.path).name)))
@@ -192,6 +195,6 @@ def pseudofake_sheet(cache: TrackCache, kinds: Sequence[str] = (), seed: int = 0
     strips = [strip("as recorded", list(clip.frames[shown]), clip.audio)]
     for kind in kinds or (*VISUAL, *AUDIO, *MISMATCH):
         if can_forge(clip, kind):
-            forged = forge(clip, kind, np.random.default_rng(seed), donor).clip
-            strips.append(strip(kind, list(forged.frames[shown]), forged.audio))
+            forged = forge(clip, kind, np.random.default_rng(seed), donor)
+            strips.append(strip(forged.kind, list(forged.clip.frames[shown]), forged.clip.audio))
     return stack(strips)

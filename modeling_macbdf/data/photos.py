@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..media.container import DecodeLimits
 from ..media.decode import Frame
@@ -30,27 +29,25 @@ def _open(path: str) -> Image.Image:
         raise MediaError(Status.undecodable, f"opening the picture failed: {error}", path) from error
 
 
-def photo_info(path: str) -> str:
-    """What the file declares, as JSON, like a clip's.
+def photo_codec(path: str) -> str:
+    """Codec and size that the file declares, such as "jpeg 640x480".
 
     Raises:
         MediaError: it is missing, unreadable or no picture.
     """
     with _open(path) as image:
-        video = {"codec": str(image.format).lower(), "width": image.width, "height": image.height}
-    size = Path(path).stat().st_size
-    return json.dumps({"container": "image", "size_bytes": size, "duration_s": None, "video": video, "audio": None})
+        return f"{str(image.format).lower()} {image.width}x{image.height}"
 
 
 def photo_frames(path: str, settings: CacheSettings) -> Iterator[Frame]:
-    """The picture as the frame of the first step.
+    """The picture, turned upright as its EXIF data tell, as the frame of the first step.
 
     Raises:
         MediaError: it is missing, unreadable or no picture.
     """
     with _open(path) as image:
         try:
-            rgb = np.asarray(image.convert("RGB"))
-        except OSError as error:
+            rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, SyntaxError) as error:  # the latter: EXIF data that are none
             raise MediaError(Status.undecodable, f"decoding the picture failed: {error}", path) from error
     yield Frame(settings.middle, 0.5 / settings.frame_rate_hz, rgb, 0.0)

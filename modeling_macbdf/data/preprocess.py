@@ -12,20 +12,21 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..media.audio import SILENCE_PEAK, Audio, read_audio
-from ..media.decode import iter_frames, probe
+from ..media.decode import iter_frames
 from ..media.faces import CenterFaceDetector, FaceDetector
 from ..media.outcomes import MediaError, Status
 from ..media.tracks import FaceTrack, TrackOptions
 from .cache import (
+    CACHED,
     TRY_AGAIN,
     CacheSettings,
     Outcome,
@@ -37,11 +38,12 @@ from .cache import (
     write_atomic,
     write_shard,
 )
+from .corrections import correct_records
 from .dense import dense_tracks
-from .photos import is_photo, photo_frames, photo_info
+from .photos import is_photo, photo_frames
 from .records import ClipRecord
+from .sharding import in_share
 
-CACHED = "cached"
 SHARD_BYTES = 96 * 2**20
 SHARD_CLIPS = 256
 PARTLY = (Status.no_face, Status.no_video, Status.too_short)  # the sound may still be of use
@@ -56,10 +58,16 @@ class ClipResult:
     outcome: Outcome
 
 
-def _tracks(record: ClipRecord, settings: CacheSettings, detector: FaceDetector, threads: int) -> list[FaceTrack]:
+def _tracks(
+    record: ClipRecord, settings: CacheSettings, detector: FaceDetector, threads: int, warnings: list[str]
+) -> list[FaceTrack]:
     options = TrackOptions(crop_size=settings.crop_size, crop_scale=settings.crop_scale)
     photo, rate_hz = is_photo(record.path), settings.cache_rate_hz
-    frames = photo_frames(record.path, settings) if photo else iter_frames(record.path, rate_hz, threads=threads)
+    frames = (
+        photo_frames(record.path, settings)
+        if photo
+        else iter_frames(record.path, rate_hz, threads=threads, warnings=warnings)
+    )
     shortest = 1 if photo else settings.min_steps
     tracks = dense_tracks(frames, detector, options, settings.stride, shortest)
     if not tracks:
@@ -80,14 +88,6 @@ def _sound(record: ClipRecord, settings: CacheSettings) -> tuple[Audio | None, s
     return (None, "the sound is silent") if audio.is_silent else (audio, "")
 
 
-def _info(path: str) -> str:
-    """What the container declares, as JSON: metadata probes read it."""
-    if is_photo(path):
-        return photo_info(path)
-    found = asdict(probe(path))
-    return json.dumps({name: found[name] for name in ("container", "size_bytes", "duration_s", "video", "audio")})
-
-
 def process_clip(record: ClipRecord, settings: CacheSettings, detector: FaceDetector, threads: int = 0) -> ClipResult:
     """One clip through decoder, detector and tracker; every failure becomes an outcome.
 
@@ -101,12 +101,12 @@ def process_clip(record: ClipRecord, settings: CacheSettings, detector: FaceDete
     status, reason, rows = CACHED, "", []
     tracks: list[FaceTrack] = []
     audio: Audio | None = None
+    warnings: list[str] = []  # of a file that could be decoded, such as one that ends early
     try:
-        info = _info(record.path)
         audio, silence = _sound(record, settings)
         status, reason = (CACHED, "") if audio is not None else (str(Status.no_audio), silence)
         try:
-            tracks = _tracks(record, settings, detector, threads)
+            tracks = _tracks(record, settings, detector, threads, warnings)
         except MediaError as error:
             if error.status not in PARTLY:
                 raise
@@ -114,7 +114,9 @@ def process_clip(record: ClipRecord, settings: CacheSettings, detector: FaceDete
         sound = sound_columns(audio, SILENCE_PEAK)
         faces: list[FaceTrack | None] = [*tracks]
         for track in faces or ([None] if audio is not None else []):
-            rows.append(track_row(record, track, sound, info, settings.jpeg_quality))  # noqa: PERF401
+            rows.append(track_row(record, track, sound, settings.jpeg_quality))  # noqa: PERF401
+        heard = audio.warnings if audio is not None else ()
+        reason = "; ".join(filter(None, dict.fromkeys((reason, *warnings, *heard))))
     except MediaError as error:
         status, reason, rows, tracks, audio = str(error.status), error.reason, [], [], None
     except Exception as error:  # our own fault must not end a run over many thousand clips; it is counted and named
@@ -223,11 +225,9 @@ class _ShardWriter:
             self._next, self._rows, self._outcomes, self._bytes = self._next + 1, [], [], 0
 
 
-def unfinished(records: Iterable[ClipRecord], folder: Path, shard: tuple[int, int]) -> list[ClipRecord]:
-    """The records of this shard that the cache does not hold yet, each file once."""
-    done = {outcome.key for outcome in read_outcomes(folder) if outcome.status not in TRY_AGAIN}
-    mine = {record.key: record for record in records if int(record.key, 16) % shard[1] == shard[0]}
-    return [record for key, record in mine.items() if key not in done]
+def finished(folder: Path) -> set[str]:
+    """Keys of the clips that need no other try: they are in the cache, or it is known why they are not."""
+    return {outcome.key for outcome in read_outcomes(folder) if outcome.status not in TRY_AGAIN}
 
 
 def preprocess(
@@ -239,7 +239,7 @@ def preprocess(
     progress: bool = False,
     detector: FaceDetector | None = None,
 ) -> dict[str, Any]:
-    """Fill a cache with the clips that it does not hold yet.
+    """Fill a cache with the clips that it does not hold yet, and correct the records of those that it holds.
 
     Args:
         records: of a dataset's reader.
@@ -251,7 +251,8 @@ def preprocess(
         detector: another face detector; with one process only.
 
     Returns:
-        The summary of the whole cache so far, as in `summary.json`.
+        "done", how many clips of the list have their outcome, and "relabelled", how many of this share had another
+        record before; then the summary of the whole cache so far, as in `summary.json`.
 
     Raises:
         ValueError: `settings` differ from the cache's, or a custom detector should run in several processes.
@@ -260,14 +261,21 @@ def preprocess(
         raise ValueError(f"processes must be 1 with a detector of one's own, and at least 1, but got {processes}")
     folder, settings = Path(folder), settings or CacheSettings()
     settings.save(folder)
-    todo = unfinished(records, folder, shard)
+    # Each file once, as the list names it last.
+    chosen = zip(records, in_share([record.path for record in records], shard), strict=True)
+    mine = {record.key: record for record, is_mine in chosen if is_mine}
+    relabelled = correct_records(mine, folder, shard)
+    done = finished(folder)
+    todo = [record for key, record in mine.items() if key not in done]
     writer = _ShardWriter(folder, shard)
     try:
         for result in _with_bar(_results(todo, settings, processes, detector), len(todo), progress):
             writer.add(result)
     finally:
         writer.flush()  # what is finished is kept, also on Ctrl-C
-    return _write_summary(folder)
+    listed = {record.key for record in records}
+    told = {"done": f"{len(listed & finished(folder))} of {len(listed)} clips of the list", "relabelled": relabelled}
+    return told | _write_summary(folder)
 
 
 def _write_summary(folder: Path) -> dict[str, Any]:

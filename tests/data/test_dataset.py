@@ -1,14 +1,18 @@
+import errno
 import shutil
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from modeling_macbdf.data import cache_reader
 from modeling_macbdf.data.augmentation import NO_AUGMENTATION
 from modeling_macbdf.data.balance import track_weights
+from modeling_macbdf.data.cache import shard_files
 from modeling_macbdf.data.cache_reader import TrackCache
 from modeling_macbdf.data.clips import IGNORE
 from modeling_macbdf.data.collate import WindowCollator
@@ -19,7 +23,7 @@ from modeling_macbdf.data.dataset import (
     WindowOptions,
 )
 from modeling_macbdf.data.dubbing import dub
-from modeling_macbdf.data.pseudofakes import Mix
+from modeling_macbdf.data.pseudofakes import VISUAL, Mix
 from modeling_macbdf.data.records import ClipRecord, real_record
 from modeling_macbdf.data.windows import label_window, window_starts
 from modeling_macbdf.media.audio import read_audio
@@ -132,6 +136,32 @@ def test_fakes_on_disk_are_never_forged_again(cache_folder, talking_files):
         assert labelled.kind == "x"
 
 
+@pytest.mark.parametrize(("kind", "places"), [("face_transplant", {0, 1, 2}), ("other_voice", {0, 1})])
+def test_a_donor_is_found_among_many_fakes_and_has_what_the_kind_takes(cache_folder, talking_files, kind, places):
+    """Donors were once looked for among the fakes too, and among silent clips for a voice: mostly none was found."""
+    cache = TrackCache(cache_folder)
+    fakes = [
+        replace(entry, record=replace(entry.record, path=f"/{number}", label=1, identities=()))
+        for entry in cache.entries
+        for number in range(20)
+    ]
+    cache.entries = [*cache.entries, *fakes]
+    windows = TrainingWindows(cache, WindowOptions(steps=4), options())
+    entries = {entry.record.path: entry for entry in cache.entries}
+    taken, read = set(), cache.read
+    cache.read = lambda entry, *of: taken.add(entry.record.path) or read(entry, *of)
+    for record in talking_files:
+        for seed in range(6):
+            donor = windows._donor(entries[record.path], kind, np.random.default_rng(seed))
+            assert donor is not None and (donor.has_video if kind in VISUAL else len(donor.whole_audio))
+    assert taken == {talking_files[place].path for place in places}
+
+
+def test_a_set_without_donors_has_none(cache_folder, talking_files):
+    windows = TrainingWindows(TrackCache(cache_folder, talking_files[2:]), training=options())
+    assert windows._donor(windows.entries[0], "other_voice", np.random.default_rng(0)) is None
+
+
 def test_silence_at_the_ends_is_left_out_in_training(cache):
     entry = next(e for e in cache.entries if e.sounding)
     loud = replace(entry, sounding=(24000, 48000))
@@ -218,6 +248,51 @@ def test_impossible_options_are_refused(changes, words):
 def test_a_damaged_shard_is_named_with_what_to_do(cache_folder, tmp_path):
     shutil.copytree(cache_folder, tmp_path / "cache")
     shard = next((tmp_path / "cache").glob("tracks-*.parquet"))
-    shard.write_bytes(shard.read_bytes()[:-100])
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-100])
     with pytest.raises(ValueError, match=f"{shard.name} is no readable shard .* run `macbdf preprocess` again"):
         TrackCache(tmp_path / "cache")
+    footer = int.from_bytes(whole[-8:-4], "little") + 8
+    shard.write_bytes(whole[:-footer] + b"\xff" * 50 + whole[50 - footer :])
+    with pytest.raises(ValueError, match="is no readable shard of a cache"):
+        TrackCache(tmp_path / "cache")
+
+
+def test_a_file_that_the_system_does_not_open_is_not_called_damaged(cache_folder, monkeypatch):
+    """With 1024 files open the advice was once to delete a good shard."""
+
+    def refuse(*of, **more):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        TrackCache(cache_folder)
+
+
+def test_only_some_shards_stay_open(cache_folder, tmp_path, monkeypatch):
+    """All of them did, until the system opened no more."""
+    shutil.copytree(cache_folder, tmp_path / "cache")
+    (shard,) = shard_files(cache_folder)
+    for number in range(6):
+        shutil.copy(shard, tmp_path / f"cache/tracks-0000-of-0001-{number:05d}.parquet")
+    monkeypatch.setattr(cache_reader, "OPEN_SHARDS", 2)
+    cache = TrackCache(tmp_path / "cache", main_track=False)
+    first = [entry for entry in cache.entries if entry.record == cache.entries[0].record]
+    assert len(first) == 6
+    pictures = [cache.read(entry, entry.first, 2).frames for entry in (*first, *first[::-1])]
+    assert len(cache._files) == 2
+    assert all(np.array_equal(picture, pictures[0]) for picture in pictures)
+
+
+def test_a_cache_of_an_older_version_with_one_column_more_is_read(cache_folder, tmp_path):
+    """Until 2026-11-28 a row told what the file declares, and nothing read it."""
+    shutil.copytree(cache_folder, tmp_path / "cache")
+    (shard,) = shard_files(tmp_path / "cache")
+    table = pq.read_table(shard)
+    assert "info" not in table.column_names
+    table = table.append_column("info", [["{}"] * len(table)])
+    pq.write_table(table, shard, row_group_size=1)
+    old, new = TrackCache(tmp_path / "cache"), TrackCache(cache_folder)
+    assert [entry.record for entry in old.entries] == [entry.record for entry in new.entries]
+    clips = [cache.read(cache.entries[0], cache.entries[0].first, 4) for cache in (old, new)]
+    np.testing.assert_array_equal(clips[0].frames, clips[1].frames)

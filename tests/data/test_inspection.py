@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from PIL import Image
 
 from modeling_macbdf.data import commands
@@ -11,6 +12,7 @@ from modeling_macbdf.data.cache import shard_files
 from modeling_macbdf.data.inspection import inspect_dataset, waveform_picture
 from modeling_macbdf.data.pseudofakes import KINDS
 from modeling_macbdf.data.records import ClipRecord, Problem, real_record
+from modeling_macbdf.media.write import write_clip
 
 
 def parse(add, *words):
@@ -48,6 +50,19 @@ def test_counts_and_every_problem_with_file_row_and_reason(listed, tmp_path):
     assert "clips: 2" in text and f"{listed} row 4" in text
 
 
+@pytest.mark.parametrize("picture", ["clip.mp4", "photo.png"])
+def test_the_sound_is_looked_for_where_the_record_says(tmp_path, picture):
+    """Clips whose voice is a file of its own were told to have no sound."""
+    write_clip(tmp_path / "clip.mp4", np.zeros((10, 32, 32, 3), np.uint8), 25.0)
+    Image.new("RGB", (32, 24)).save(tmp_path / "photo.png")
+    soundfile.write(tmp_path / "voice.wav", np.zeros(8000), 8000)
+    record = real_record(str(tmp_path / picture), audio_path=str(tmp_path / "voice.wav"))
+    assert inspect_dataset([record])["by_audio_codec"] == {"real: pcm_s16le 8000 Hz": 1}
+    gone = real_record(str(tmp_path / picture), audio_path=str(tmp_path / "gone.wav"))
+    (problem,) = inspect_dataset([gone])["problems"]
+    assert problem["file"] == gone.audio_path and problem["reason"].startswith("missing")
+
+
 def test_files_stay_closed_when_asked(listed):
     record = real_record(str(listed.parent / "b.mp4"))
     result = inspect_dataset([record], [Problem("x", 1, "odd")], open_files=False)
@@ -75,7 +90,6 @@ def test_processes_of_a_launcher_share_the_work_and_give_what_one_gives(listed, 
         )  # fmt: skip
         return commands.run_preprocess(arguments, progress=False)
 
-    # Shares follow a hash of the paths, which differ from run to run: with few clips a share is empty now and then.
     for name in (f"broken-{index}" for index in range(38)):
         (tmp_path / f"{name}.mp4").write_text("no media")
         with listed.open("a") as handle:

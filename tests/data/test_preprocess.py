@@ -19,14 +19,18 @@ from modeling_macbdf.data.cache import (
     shard_files,
 )
 from modeling_macbdf.data.cache_reader import TrackCache, covered_steps
+from modeling_macbdf.data.clips import CANONICAL_LANDMARKS
 from modeling_macbdf.data.dataset import TrainingOptions, TrainingWindows, WindowOptions
+from modeling_macbdf.data.photos import photo_frames
 from modeling_macbdf.data.preprocess import preprocess
 from modeling_macbdf.data.records import real_record
-from modeling_macbdf.data.sharding import parse_shard
+from modeling_macbdf.data.sharding import in_share, parse_shard
 from modeling_macbdf.media.audio import Audio, read_audio
 from modeling_macbdf.media.decode import iter_frames
-from modeling_macbdf.media.faces import CenterFaceDetector
+from modeling_macbdf.media.faces import CenterFaceDetector, Face
+from modeling_macbdf.media.outcomes import MediaError
 from modeling_macbdf.media.tracks import extract_tracks
+from modeling_macbdf.media.write import write_clip
 
 
 class NoFaces:
@@ -85,6 +89,7 @@ def test_every_failure_is_an_outcome_with_its_type(broken_files, tmp_path):
     summary = preprocess(broken_files, tmp_path / "cache", detector=NoFaces())
     assert summary["by_status"] == {"missing": 1, "no_face": 1, "not_media": 1, "undecodable": 1}
     assert {item["row"] for item in summary["not_whole"]} == {0, 1, 2, 3}
+    assert (summary.pop("done"), summary.pop("relabelled")) == ("4 of 4 clips of the list", 0)
     assert json.loads((tmp_path / "cache/summary.json").read_text()) == summary
     (row,) = rows_of(tmp_path / "cache")
     assert row["track"] == -1 and row["audio_samples"] > 6000, "the voice of a clip without a face is kept"
@@ -126,6 +131,89 @@ def test_shards_of_machines_make_one_whole(broken_files, tmp_path):
         preprocess(broken_files, tmp_path / "cache", shard=(i, 3), detector=NoFaces())
     assert len(read_outcomes(tmp_path / "cache")) == 4
     assert sum(len(pq.read_table(path)) for path in shard_files(tmp_path / "cache")) == 1
+
+
+def test_machines_with_the_data_in_different_places_share_every_clip_once():
+    """A share once followed from the path as it was typed: of 1000 clips 268 were done twice and 259 never."""
+    places = [f"set/{kind}/{number}.mp4" for kind in ("real", "fake") for number in range(500)]
+    shares = [in_share([f"/{top}/{place}" for place in places], (i, 2)) for i, top in enumerate(("data", "mnt/b/d"))]
+    assert all(one != two for one, two in zip(*shares, strict=True))
+    assert 400 < sum(shares[0]) < 600
+    assert in_share([], (0, 2)) == [] and in_share(["/data/a.mp4"], (0, 1)) == [True]
+
+
+def test_the_summary_tells_how_much_of_the_list_is_done(broken_files, tmp_path):
+    shares = [preprocess(broken_files, tmp_path / "cache", shard=(i, 3), detector=NoFaces()) for i in range(3)]
+    told = [int(share["done"].removesuffix(" of 4 clips of the list")) for share in shares]
+    assert told[0] < 4 == told[2] and sorted(told) == told
+
+
+def records_in(folder):
+    return [entry.record for entry in TrackCache(folder).entries]
+
+
+def test_a_corrected_list_reaches_an_existing_cache(broken_files, tmp_path):
+    """Clips that were cached counted as done, and training went on with the label that was stored first."""
+    folder, wrong = tmp_path / "cache", replace(broken_files[0], label=None, video_label=None, audio_label=None)
+    preprocess([wrong, *broken_files[1:]], folder, detector=NoFaces())
+    assert records_in(folder) == [wrong]
+    fake = replace(wrong, label=1, audio_label=1, split="train", identities=("p",), row=9)
+    assert preprocess([fake, *broken_files[1:]], folder, detector=NoFaces())["relabelled"] == 1
+    assert records_in(folder) == [fake]
+    assert TrackCache(folder, keep=lambda record: record.label == 1).entries
+    assert [entry.record for entry in TrackCache(folder, [wrong]).entries] == [wrong], "a list given beside it wins"
+    assert preprocess([fake], folder, detector=NoFaces())["relabelled"] == 0
+    assert preprocess([broken_files[0]], folder, shard=(0, 1), detector=NoFaces())["relabelled"] == 1
+    assert records_in(folder) == [broken_files[0]], "the last word holds, also where it is the first one again"
+    assert len(list(folder.glob("records-*.jsonl"))) == 2
+
+
+def test_a_line_that_moved_in_the_list_is_no_correction(broken_files, tmp_path):
+    preprocess(broken_files, tmp_path / "cache", detector=NoFaces())
+    moved = [replace(record, row=record.row + 1) for record in broken_files]
+    assert preprocess(moved, tmp_path / "cache", detector=NoFaces())["relabelled"] == 0
+    assert not list((tmp_path / "cache").glob("records-*"))
+
+
+def test_a_clip_that_is_made_again_has_the_record_of_the_last_list(broken_files, tmp_path):
+    """A correction of the shard that was deleted must not outlive it."""
+    folder, record = tmp_path / "cache", broken_files[0]
+    for source in ("first", "second"):
+        preprocess([replace(record, source=source)], folder, detector=NoFaces())
+    shard_files(folder)[0].unlink()
+    preprocess([replace(record, source="third")], folder, detector=NoFaces())
+    assert [found.source for found in records_in(folder)] == ["third"]
+
+
+def test_each_share_corrects_its_own_clips(tmp_path, place):
+    folder, clips = tmp_path / "cache", [real_record(str(place(tmp_path / f"{i}.mp4"))) for i in range(6)]
+    preprocess(clips, folder, detector=NoFaces())
+    named = [replace(record, source="web") for record in clips]
+    counts = [preprocess(named, folder, shard=(i, 2), detector=NoFaces())["relabelled"] for i in (0, 1)]
+    assert sum(counts) == 6 and min(counts) > 0
+    assert {record.source for record in records_in(folder)} == {"web"}
+
+
+def test_a_file_that_ends_early_is_cached_and_says_so(tmp_path):
+    """Half a film was once cached without a word."""
+    noise = np.random.default_rng(0).integers(0, 60, (100, 96, 96, 3))  # every second of film is equally large
+    frames = (noise + 2 * np.arange(96)[:, None]).astype(np.uint8)
+    write_clip(tmp_path / "whole.mkv", frames, 25.0, 0.3 * np.sin(np.arange(64000) / 8))
+    content = (tmp_path / "whole.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(content[: len(content) // 2])
+
+    class OneFace:
+        def detect(self, rgb):
+            box = np.array([20, 20, 76, 76], np.float32)
+            return [Face(box, 0.9, box[:2] + CANONICAL_LANDMARKS * 56)]
+
+    clips = [real_record(str(tmp_path / name)) for name in ("whole.mkv", "cut.mkv")]
+    summary = preprocess(clips, tmp_path / "cache", detector=OneFace())
+    assert summary["by_status"] == {"cached": 2} and summary["cached_with_warning"] == 1
+    (cut,) = summary["not_whole"]
+    assert (cut["path"], cut["status"]) == (clips[1].path, "cached")
+    for stream in ("video", "audio"):
+        assert f"the {stream} ends at 1.9" in cut["reason"] and "the file declares 4.0" in cut["reason"]
 
 
 def test_a_clip_that_was_tried_again_has_its_last_outcome_whatever_the_shard(broken_files, tmp_path, monkeypatch):
@@ -198,6 +286,25 @@ def test_a_photograph_is_a_track_of_one_step_that_can_be_forged(tmp_path, talkin
     kinds = {windows[i].labelled.kind for i in range(12)}
     assert kinds <= {"self_blend", "face_transplant", "resynthesis"} and len(kinds) >= 2
     assert windows[0].labelled.clip.video_mask.tolist() == [True] + [False] * 15
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_photograph_is_turned_upright(tmp_path, suffix):
+    """Telephones store pictures lying down, with a note: faces were then looked for in lying pictures."""
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned clockwise by a quarter
+    picture = np.zeros((20, 40, 3), np.uint8)
+    picture[:, 20:] = 255
+    Image.fromarray(picture).save(tmp_path / f"photo.{suffix}", exif=turned)
+    (frame,) = photo_frames(str(tmp_path / f"photo.{suffix}"), CacheSettings())
+    assert frame.rgb.shape == (40, 20, 3)
+    assert frame.rgb[:16].max() < 40 < 200 < frame.rgb[24:].min()
+
+
+def test_a_photograph_with_broken_metadata_is_named(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png", exif=b"Exif\0\0no metadata")
+    with pytest.raises(MediaError, match="undecodable: decoding the picture failed: not a TIFF file"):
+        next(photo_frames(str(tmp_path / "photo.png"), CacheSettings()))
 
 
 def test_crops_are_lossless_unless_jpeg_is_wished(clip):
