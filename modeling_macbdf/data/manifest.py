@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,23 +20,30 @@ from typing import Any
 from .records import LABEL_FIELDS, SEGMENT_FIELDS, ClipRecord, Problem, as_segments
 
 FIELD_NAMES = tuple(field.name for field in fields(ClipRecord) if field.name != "row")
-LABEL_WORDS = {"real": 0, "fake": 1, "0": 0, "1": 1, "bonafide": 0, "spoof": 1, "false": 0, "true": 1}
+LABEL_WORDS = {
+    "real": 0, "fake": 1, "0": 0, "1": 1, "bonafide": 0, "spoof": 1, "false": 0, "true": 1,
+    "0.0": 0, "1.0": 1,  # pandas writes so where a column has gaps
+}  # fmt: skip
+ODD_BYTES = "surrogateescape"  # they cost their own row, not the list
 UNKNOWN_WORDS = ("", "none", "null", "unknown", "nan")
 Rows = Iterator[tuple[int, dict[str, Any] | str]]  # row number, and its values or what is wrong with it
+Columns = list[tuple[str, str]]  # (field, column)
 
 
-def parse_columns(columns: Sequence[str]) -> dict[str, str]:
-    """`field=column` strings as a dictionary; a field may be named once.
+def parse_columns(columns: Sequence[str]) -> Columns:
+    """`field=column` strings as pairs; a field may be named once, but `identities` as often as people have columns.
 
     Raises:
-        ValueError: a string has no `=`, or names a field that a record does not have.
+        ValueError: a string has no `=`, names a field that a record does not have, or names one again.
     """
-    mapping: dict[str, str] = {}
+    mapping: Columns = []
     for text in columns:
         field, separator, column = text.partition("=")
         if not separator or field not in FIELD_NAMES:
             raise ValueError(f"columns must read field=column with a field of {FIELD_NAMES}, but got {text!r}")
-        mapping[field] = column
+        if field != "identities" and field in dict(mapping):
+            raise ValueError(f"columns must name {field} once, but got {text!r} after {dict(mapping)[field]!r}")
+        mapping.append((field, column))
     return mapping
 
 
@@ -56,11 +64,18 @@ def parse_values(values: Sequence[str]) -> dict[tuple[str, str], str]:
 
 
 def _csv_rows(path: Path) -> Rows:
-    with path.open(newline="", encoding="utf-8-sig") as handle:
+    with path.open(newline="", encoding="utf-8-sig", errors=ODD_BYTES) as handle:
         reader = csv.DictReader(handle)
-        for row in reader:
-            broken = None in row or None in row.values()
-            yield reader.line_num, "the number of fields differs from the header's" if broken else dict(row)
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:  # such as a quote that nothing closes
+                yield reader.reader.line_num, f"not CSV: {error}"
+            else:
+                broken = None in row or None in row.values()
+                yield reader.line_num, "the number of fields differs from the header's" if broken else row
 
 
 def _json_row(value: Any) -> dict[str, Any] | str:
@@ -68,7 +83,7 @@ def _json_row(value: Any) -> dict[str, Any] | str:
 
 
 def _jsonl_rows(path: Path) -> Rows:
-    with path.open(encoding="utf-8") as handle:
+    with path.open(encoding="utf-8", errors=ODD_BYTES) as handle:
         for number, line in enumerate(handle, start=1):
             if not line.strip():
                 continue
@@ -98,6 +113,17 @@ def load_json_list(path: Path) -> list[Any]:
     return values
 
 
+def _text_only(rows: Rows) -> Rows:
+    for number, row in rows:
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            around = error.object[max(0, error.start - 20) : error.end + 20]
+            yield number, f"the row must be UTF-8, but holds {around!r}"
+        else:
+            yield number, row
+
+
 ROW_READERS = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".json": _json_rows}
 
 
@@ -115,7 +141,7 @@ def rows_of(path: str | Path) -> Rows:
         raise ValueError(f"path must be an existing list of clips, but got {path}")
     if path.suffix.lower() not in ROW_READERS:
         raise ValueError(f"path must end in one of {tuple(ROW_READERS)}, but got {path}")
-    return ROW_READERS[path.suffix.lower()](path)
+    return _text_only(ROW_READERS[path.suffix.lower()](path))
 
 
 def parse_label(value: Any) -> int | None:
@@ -144,7 +170,8 @@ def _parse_segments(value: Any) -> Any:
 def _parse_identities(value: Any) -> tuple[str, ...]:
     if isinstance(value, list):
         return tuple(str(item) for item in value)
-    return tuple(part.strip() for part in str(value or "").replace("|", ";").split(";") if part.strip())
+    text = "" if value is None else str(value)  # somebody may be called 0
+    return tuple(part.strip() for part in text.replace("|", ";").split(";") if part.strip())
 
 
 def _parse_field(field: str, value: Any) -> Any:
@@ -170,10 +197,10 @@ def _value(row: Mapping[str, Any], field: str, column: str, values: Mapping[tupl
 
 
 def _stream_labels(found: dict[str, Any]) -> dict[str, Any]:
-    """A real clip has two real streams; the streams of a fake stay unknown unless the list tells."""
+    """A real clip is two real streams; the streams of a fake stay unknown unless the list tells."""
     streams = ("video_label", "audio_label")
-    if found.get("label") is None and 1 in (found.get(name) for name in streams):
-        found["label"] = 1
+    if found.get("label") is None and all(found.get(name) == 0 for name in streams):
+        found["label"] = 0
     if found.get("label") == 0:
         for name in streams:
             found[name] = found.get(name) or 0
@@ -181,30 +208,30 @@ def _stream_labels(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def record_of(
-    row: Mapping[str, Any], columns: Mapping[str, str], values: Mapping[tuple[str, str], str], root: Path, number: int
+    row: Mapping[str, Any], columns: Columns, values: Mapping[tuple[str, str], str], root: Path, number: int
 ) -> ClipRecord:
     """One row as a record; relative paths are taken from `root`.
 
     Raises:
         ValueError: a mapped column is missing, a value has no meaning, or the file is missing.
     """
-    found = {field: _parse_field(field, _value(row, field, column, values)) for field, column in columns.items()}
+    found: dict[str, Any] = {"path": "", "label": None}
+    for field, column in columns:
+        value = _parse_field(field, _value(row, field, column, values))
+        found[field] = tuple(dict.fromkeys((*found.get(field, ()), *value))) if field == "identities" else value
     for name in ("path", "audio_path"):
         if found.get(name):
             found[name] = str(root / found[name])
-            if not Path(found[name]).is_file():
+            if not os.path.isfile(found[name]):  # Path.is_file raises where a name is too long
                 raise ValueError(f"{name} {found[name]} is missing")
-    found.setdefault("label", None)
     return ClipRecord(row=number, **_stream_labels(found))
 
 
-def default_columns(header: Iterable[str]) -> dict[str, str]:
+def default_columns(header: Iterable[str]) -> Columns:
     """Columns that are named like a record's field, and `file` for the path."""
     names = set(header)
-    found = {field: field for field in FIELD_NAMES if field in names}
-    if "path" not in found and "file" in names:
-        found["path"] = "file"
-    return found
+    found = [(field, field) for field in FIELD_NAMES if field in names]
+    return [*found, ("path", "file")] if "path" not in names and "file" in names else found
 
 
 def read_manifest(
@@ -219,13 +246,18 @@ def read_manifest(
         root: folder of the media; default the list's folder.
 
     Raises:
-        ValueError: the list cannot be read, or a mapping is malformed.
+        ValueError: the list cannot be read, a mapping is malformed, or no column holds the path.
     """
     path, chosen, changes = Path(path), parse_columns(columns), parse_values(values)
     folder = Path(root) if root is not None else path.parent
     records: dict[tuple[str, str | None], ClipRecord] = {}
     problems: list[Problem] = []
-    for number, row in rows_of(path):
+    rows = list(rows_of(path))
+    header = list(dict.fromkeys(name for _, row in rows if isinstance(row, dict) for name in row))
+    place = dict(chosen or default_columns(header)).get("path", "")
+    if header and place not in header:
+        raise ValueError(f"columns must name the path's one, as path=COLUMN, but got {place!r}; {path} has {header}")
+    for number, row in rows:
         if isinstance(row, str):
             problems.append(Problem(str(path), number, row))
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def check_new(record: ClipRecord, records: Mapping[str, ClipRecord]) -> None:
     """
     if record.path in records:
         raise ValueError(f"duplicate of row {records[record.path].row}: {record.path}")
-    if not Path(record.path).is_file():
+    if not os.path.isfile(record.path):  # Path.is_file raises where a name is too long
         raise ValueError(f"the file is missing: {record.path}")
 
 

@@ -15,6 +15,12 @@ from typing import Any
 Segments = tuple[tuple[float, float], ...]
 LABEL_FIELDS = ("label", "video_label", "audio_label")
 SEGMENT_FIELDS = ("video_segments_s", "audio_segments_s")
+COMPOSITE = " + "  # stands between the systems that made one fake together
+
+
+def generator_parts(*names: str) -> set[str]:
+    """The single systems in names of generators: "fsgan + wav2lip" is the work of two."""
+    return {part for name in names for part in name.split(COMPOSITE) if part}
 
 
 def _check_label(name: str, value: int | None) -> None:
@@ -36,12 +42,13 @@ class ClipRecord:
 
     Attributes:
         path: media file.
-        label: of the whole clip.
-        video_label: of the picture alone.
-        audio_label: of the voice alone.
-        generator: what made a fake; empty for a real clip.
+        label: of the whole clip. Unknown, it becomes 1 where a stream is fake.
+        video_label: of the picture alone. Unknown, it becomes 1 where the stream has forged segments.
+        audio_label: of the voice alone; the same.
+        generator: what made a fake, its systems joined by " + "; empty for a real clip.
         source: where the footage comes from (a dataset, a site), for balancing.
-        identities: every person in it, the target of a swap and its donor alike.
+        identities: every person in it, the target of a swap and its donor alike. A name with a colon
+            ("voxceleb2:id00017") means the same person in all datasets, any other one only within its own.
         split: as published or given; empty if there is none.
         video_segments_s: forged intervals of the picture; None = unknown, () = none forged.
         audio_segments_s: the same for the voice.
@@ -80,11 +87,32 @@ class ClipRecord:
             _check_label(name, getattr(self, name))
         for name in SEGMENT_FIELDS:
             _check_segments(name, getattr(self, name))
+        self._conclude()
         if self.label == 0 and 1 in (self.video_label, self.audio_label):
-            raise ValueError(f"label must be 1 where a stream is fake, but got label 0 for {self.path}")
+            raise ValueError(
+                f"label must be 1 where a stream is fake or has forged segments, but got label 0 for {self.path}"
+            )
         for label, name in zip((self.video_label, self.audio_label), SEGMENT_FIELDS, strict=True):
             if label == 0 and getattr(self, name):
                 raise ValueError(f"{name} must be empty where the stream is real, but got {getattr(self, name)}")
+
+    def _conclude(self) -> None:
+        """Unknown labels that others settle: what has forged segments is fake, and so is a clip with a fake stream."""
+        for stream, name in zip(LABEL_FIELDS[1:], SEGMENT_FIELDS, strict=True):
+            if getattr(self, stream) is None and getattr(self, name):
+                object.__setattr__(self, stream, 1)
+        if self.label is None and 1 in (self.video_label, self.audio_label):
+            object.__setattr__(self, "label", 1)
+
+    @property
+    def people(self) -> list[str]:
+        """`identities` as names that mean the same person wherever they stand."""
+        return [name if ":" in name else f"{self.dataset}\n{name}" for name in self.identities]
+
+    @property
+    def names(self) -> set[str]:
+        """What `data.leave_out` may call it by: its people, and each system that made it."""
+        return generator_parts(self.generator) | set(self.identities)
 
     @property
     def key(self) -> str:

@@ -14,9 +14,8 @@ PEOPLE_FILE = "training_people.json"
 
 
 def people_hashes(record: ClipRecord) -> list[str]:
-    """16 hex digits for each person of a clip; a name means the same person only within one dataset."""
-    names = [f"{record.dataset}\n{name}" for name in record.identities]
-    return [hashlib.sha256(name.encode()).hexdigest()[:16] for name in names]
+    """16 hex digits for each person of a clip, see `ClipRecord.people`."""
+    return [hashlib.sha256(name.encode()).hexdigest()[:16] for name in record.people]
 
 
 def write_training_people(folder: Path, records: Iterable[ClipRecord]) -> Path:

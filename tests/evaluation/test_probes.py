@@ -94,6 +94,13 @@ def test_the_same_name_in_another_dataset_is_another_person():
     assert people_hashes(record("ann")) != people_hashes(record("ann", dataset="e"))
 
 
+def test_a_name_with_a_namespace_is_the_same_person_everywhere(tmp_path):
+    """A person of VoxCeleb2 who was trained on in one dataset was once new in another."""
+    write_training_people(tmp_path, [record("voxceleb2:id00017", dataset="fakeavceleb")])
+    tested = [record("voxceleb2:id00017", dataset="av_deepfake1m")]
+    assert identity_overlap(tested, training_people(str(tmp_path)))["shared_people"] == 1
+
+
 def test_a_model_that_does_not_say_is_unknown_not_clean(tmp_path):
     overlap = identity_overlap([record("ann")], training_people(str(tmp_path)))
     assert overlap["shared_people"] is None
