@@ -2,7 +2,8 @@
 
     {higher_quality,lower_quality}/{subject}/{utterance}-video-{source}.avi and {utterance}.wav
 
-The voice is always real and lies in the file beside the picture. VidTIMIT comes as single frames: join them into
+The clip is the subject's, with the face of the source. The voice is always real and lies in the file beside the
+picture. VidTIMIT comes as single frames: join them into
 {subject}/[video/]{utterance}.{mp4,avi,...} first and give that folder as `real_root`; its sound is looked for in
 {subject}/audio/{utterance}.wav and beside the video.
 """
@@ -38,6 +39,7 @@ def _read_quality(folder: Path) -> Found:
             source="DeepfakeTIMIT",
             identities=tuple(dict.fromkeys((subject, match["source"]))),
             language="en",
+            pair=f"{subject}/{match['utterance']}",
             audio_path=str(voice),
             dataset="deepfaketimit",
         )
@@ -57,6 +59,7 @@ def _read_reals(folder: Path) -> Found:
             source="VidTIMIT",
             identities=(subject,),
             language="en",
+            pair=f"{subject}/{path.stem}",
             audio_path=next((str(voice) for voice in voices if voice.is_file()), None),
             dataset="deepfaketimit",
         )

@@ -4,8 +4,9 @@
     FakeAVCeleb_v1.2/{RealVideo-RealAudio,...}/{African,...}/{men,women}/idNNNNN/*.mp4
 
 `meta_data.csv` has the columns source, target1, target2, method, category, type, race, gender, path (a file name) and
-one without a name, the folder (it starts with `FakeAVCeleb/`). There is no official split: use
-`splits.identity_folds`. Some rows are listed twice.
+one without a name, the folder (it starts with `FakeAVCeleb/`). A fake's name begins with that of the clip in the
+same person's real folder that it was made from. There is no official split: make one with `macbdf data split`. Some
+rows are listed twice.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from .manifest import rows_of
 from .reading import Found, collect, need_folder
-from .records import ClipRecord
+from .records import COMPOSITE, ClipRecord
 
 TYPES = {  # type -> video label, audio label
     "RealVideo-RealAudio": (0, 0),
@@ -37,9 +38,20 @@ def _folder(row: Mapping[str, Any]) -> str:
 
 
 def _people(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Everybody in the clip: the three columns, the folder, and the identity within the file's name."""
+    """Everybody in the clip: the three columns, the folder, and the identity within the file's name.
+
+    They are VoxCeleb2's, so that other datasets may show the same people.
+    """
     text = " ".join([*(str(row.get(name) or "") for name in ("source", "target1", "target2", "path")), _folder(row)])
-    return tuple(dict.fromkeys(PERSON.findall(text)))
+    return tuple(f"voxceleb2:{name}" for name in dict.fromkeys(PERSON.findall(text)))
+
+
+def _generator(row: Mapping[str, Any], fake_audio: int) -> str:
+    """The systems at work; all fake voices are of `rtvc`, which `method` tells where the picture is real."""
+    if row["method"] == "real":
+        return ""
+    parts = [*row["method"].split("-"), *(["rtvc"] if fake_audio else [])]
+    return COMPOSITE.join(dict.fromkeys(parts))
 
 
 def read_fakeavceleb(root: str | Path) -> Found:
@@ -64,11 +76,12 @@ def read_fakeavceleb(root: str | Path) -> Found:
             label=int(video or audio),
             video_label=video,
             audio_label=audio,
-            generator="" if row["method"] == "real" else row["method"],
+            generator=_generator(row, audio),
             source="FakeAVCeleb",
             identities=_people(row),
             language="en",
             group=", ".join(str(row[name]) for name in ("race", "gender") if row.get(name)),
+            pair=f"{place.name}/{Path(row['path']).stem.partition('_')[0]}",
             row=number,
             dataset="fakeavceleb",
         )

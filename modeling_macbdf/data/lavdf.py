@@ -48,7 +48,8 @@ def read_lavdf(root: str | Path) -> Found:
             video_segments_s=periods if video else (),
             audio_segments_s=periods if audio else (),
             language="en",
-            pair=str(row.get("original") or row["file"]),
+            # Some lists name the original with its split's folder, some without; its number is unique in all splits.
+            pair=Path(row.get("original") or row["file"]).name,
             row=number,
             dataset="lavdf",
         )

@@ -28,7 +28,7 @@ def fakeavceleb(tmp_path, place):
          f"FakeAVCeleb/{real}", "x"],
         ["id00166", "id00076", "-", "fsgan-wav2lip", "D", "FakeVideo-FakeAudio", "Asian (East)", "women", swapped,
          f"FakeAVCeleb/{fake}", "x"],
-        ["id00076", "-", "-", "rtvc", "B", "RealVideo-FakeAudio", "African", "men", "v.mp4",
+        ["id00076", "-", "-", "rtvc", "B", "RealVideo-FakeAudio", "African", "men", "00109_fake.mp4",
          f"FakeAVCeleb/{voice}", "x"],
     ]  # fmt: skip
     for row in rows:
@@ -43,8 +43,10 @@ def fakeavceleb(tmp_path, place):
 def test_fakeavceleb(fakeavceleb):
     records, problems = read_dataset("fakeavceleb", fakeavceleb)
     assert [labels(r) for r in records] == [(0, 0, 0), (1, 1, 1), (1, 0, 1)]
-    assert [r.generator for r in records] == ["", "fsgan-wav2lip", "rtvc"]
-    assert records[1].identities == ("id00166", "id00076", "id00476"), "the file's name holds a third person"
+    assert [r.generator for r in records] == ["", "fsgan + wav2lip + rtvc", "rtvc"]
+    people = tuple(f"voxceleb2:{name}" for name in ("id00166", "id00076", "id00476"))
+    assert records[1].identities == people, "the file's name holds a third person"
+    assert [r.pair for r in records] == ["id00076/00109", "id00166/00109", "id00076/00109"]
     reasons = [(p.row, p.reason) for p in problems]
     assert [row for row, _ in reasons] == [5, 6, 7, 8]
     for (_, reason), words in zip(reasons, ("duplicate", "missing", "type must be", "number of fields"), strict=True):
@@ -84,17 +86,19 @@ def test_lavdf(tmp_path, place):
               "audio_frames": 64000}  # fmt: skip
     fake = {"n_fakes": 1, "fake_periods": [[1.0, 1.5]], "original": "000001.mp4", "modify_audio": True}
     rows = [
-        {**common, "file": "train/000001.mp4", "extra": 1},
+        {**common, "file": "test/000001.mp4", "split": "test", "extra": 1},
         {**common, **fake, "file": "test/000002.mp4", "split": "test"},
         {**common, **fake, "file": "test/000002.mp4"},
         {**common, "file": "dev/gone.mp4"},
-        {**common, **fake, "file": "train/000001.mp4", "modify_audio": False},
-        {"file": "train/000001.mp4"},
+        {**common, **fake, "file": "test/000001.mp4", "modify_audio": False},
+        {"file": "test/000001.mp4"},
+        {**common, **fake, "file": "test/000003.mp4", "original": "test/000001.mp4"},
     ]
-    for row in rows[:2]:
+    for row in (*rows[:2], rows[6]):
         place(tmp_path / row["file"])
     (tmp_path / "metadata.json").write_text(json.dumps(rows))
-    (real, forged), problems = read_dataset("lavdf", tmp_path)
+    (real, forged, other), problems = read_dataset("lavdf", tmp_path)
+    assert real.pair == forged.pair == other.pair, "a name without its folder once tied no fake to its original"
     assert labels(real) == (0, 0, 0)
     assert labels(forged) == (1, 0, 1)
     assert (forged.video_segments_s, forged.audio_segments_s, forged.split) == ((), ((1.0, 1.5),), "test")
@@ -122,9 +126,34 @@ def test_av_deepfake1m(tmp_path, place):
     assert labels(real) == (0, 0, 0)
     assert labels(fake) == (1, 1, 1)
     assert (fake.video_segments_s, fake.audio_segments_s) == (((0.3, 0.9),), ((0.2, 0.8),))
-    assert (fake.generator, fake.identities, fake.pair) == ("both_modified:vits", ("id1",), real.pair)
+    assert (fake.generator, fake.identities) == ("visual_modified + vits", ("voxceleb2:id1",))
+    assert fake.pair == real.pair
     assert labels(hidden) == (None, None, None)
     assert [(p.row, p.reason.split(" ")[0]) for p in problems] == [(2, "duplicate"), (3, "the"), (4, "modify_type")]
+
+
+def test_av_deepfake1m_plus_plus(tmp_path, place):
+    """Its folders of corpora once were the people, its doubled folders hid every file, its reals were no originals."""
+    clip, silent = "vox_celeb_2/id00830/vid/00001", "silent_videos/subject_17_hash_vid_2_6"
+    segments = {"fake_segments": [[0.1, 0.2]], "audio_fake_segments": [[0.1, 0.2]],
+                "visual_fake_segments": [[0.1, 0.2]]}  # fmt: skip
+    listed = [
+        (f"{clip}/real.mp4", "real", None, None, "VoxCeleb2/dev/mp4/id00830/vid/00001.mp4"),
+        (f"{clip}/fake_video_fake_audio.mp4", "both_modified", "Talklip", "vits", f"{clip}/real.mp4"),
+        ("lrs3/video/00013/real_video_fake_audio.mp4", "audio_modified", None, "yourtts", None),
+        (f"{silent}/fake.mp4", "visual_modified", "diff2lip", None, f"{silent}/real.mp4"),
+    ]
+    names = ("file", "modify_type", "video_model", "audio_model", "original")
+    rows = [{**segments, "split": "val", **dict(zip(names, row, strict=True))} for row in listed]
+    for row in rows:
+        place(tmp_path / "val/val" / row["file"])
+    (tmp_path / "val_metadata.json").write_text(json.dumps(rows))
+    records, problems = read_dataset("av_deepfake1m", tmp_path)
+    assert not problems
+    assert [r.generator for r in records] == ["", "Talklip + vits", "yourtts", "diff2lip"]
+    people = ["voxceleb2:id00830", "voxceleb2:id00830", "lrs3:video", "silent_videos:subject_17"]
+    assert [r.identities for r in records] == [(name,) for name in people]
+    assert records[0].pair == records[1].pair
 
 
 def test_kodf(tmp_path, place):
@@ -145,12 +174,14 @@ def test_deepfaketimit(tmp_path, place):
     (folder / "sa1.wav").write_bytes(b"RIFF")
     place(folder / "sa2-video-fram1.avi")
     place(folder / "odd.avi")
-    place(tmp_path / "vidtimit/fram1/video/sa1.mp4")
-    (tmp_path / "vidtimit/fram1/audio").mkdir()
-    (tmp_path / "vidtimit/fram1/audio/sa1.wav").write_bytes(b"RIFF")
-    (fake, real), problems = read_dataset("deepfaketimit", tmp_path, real_root=tmp_path / "vidtimit")
+    for subject in ("fram1", "fadg0"):
+        place(tmp_path / f"vidtimit/{subject}/video/sa1.mp4")
+        (tmp_path / f"vidtimit/{subject}/audio").mkdir()
+        (tmp_path / f"vidtimit/{subject}/audio/sa1.wav").write_bytes(b"RIFF")
+    (fake, original, real), problems = read_dataset("deepfaketimit", tmp_path, real_root=tmp_path / "vidtimit")
     assert labels(fake) == (1, 1, 0)
     assert fake.identities == ("fadg0", "fram1")
+    assert fake.pair == original.pair != real.pair
     assert fake.audio_path == str(folder / "sa1.wav")
     assert (labels(real), real.identities) == ((0, 0, 0), ("fram1",))
     assert real.audio_path == str(tmp_path / "vidtimit/fram1/audio/sa1.wav")
