@@ -162,11 +162,15 @@ def _preprocess_arguments(preprocess: argparse.ArgumentParser) -> None:
 
 def _data_arguments(data: argparse.ArgumentParser) -> None:
     from .data.commands import add_inspect_arguments
+    from .data.commands_split import add_split_arguments
 
     what = data.add_subparsers(required=True, metavar="WHAT")
     inspect = what.add_parser("inspect", help="what is in a dataset: counts, problems, contact sheets")
     add_inspect_arguments(inspect)
     inspect.set_defaults(run=_inspect)
+    split = what.add_parser("split", help="divide a dataset by person, generator or language, into a file")
+    add_split_arguments(split)
+    split.set_defaults(run=_split)
 
 
 def _preprocess(arguments: argparse.Namespace) -> int:
@@ -180,6 +184,14 @@ def _inspect(arguments: argparse.Namespace) -> int:
     from .data.commands import as_text, run_inspect
 
     print(as_text(run_inspect(arguments)))
+    return EXIT_OK
+
+
+def _split(arguments: argparse.Namespace) -> int:
+    from .data.commands import as_text
+    from .data.commands_split import run_split
+
+    print(as_text(run_split(arguments)))
     return EXIT_OK
 
 
@@ -282,7 +294,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "demo": ("judge clips in the browser, on this machine", _demo_arguments),
     "make-clip": ("render a small talking-face clip (public-domain portrait, made voice)", _make_clip_arguments),
     "preprocess": ("turn a dataset into a cache of face tracks and sound", _preprocess_arguments),
-    "data": ("look at a dataset", _data_arguments),
+    "data": ("look at a dataset, or divide it", _data_arguments),
     "evaluate": ("score a dataset: metrics, intervals, coverage, shortcut probes", _evaluate_arguments),
     "robustness": ("score a dataset under codecs, blur, noise and the like", _robustness_arguments),
     "experiment": ("ask one of the paper's questions with training runs", _experiment_arguments),

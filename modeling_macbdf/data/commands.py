@@ -15,8 +15,10 @@ from .preprocess import preprocess
 from .records import ClipRecord, Problem
 from .registry import READERS, read_dataset
 from .sharding import launched_shard, parse_shard
+from .splits import with_splits
 
 SHOWN = 12  # lines of a list that the words show
+SHOWN_IN_ERROR = 3  # problems where they are all that was found
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +39,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--real-root", type=Path, help="deepfaketimit: folder of VidTIMIT videos")
     parser.add_argument("--unlabelled", default="", help="av_deepfake1m: a split without a list")
     parser.add_argument("--split", action="append", default=[], help="only clips of this split; may be repeated")
+    parser.add_argument("--split-file", type=Path, metavar="JSON", help="splits that `macbdf data split` wrote")
 
 
 def add_preprocess_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,14 +72,38 @@ def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
 def read_from_arguments(arguments: argparse.Namespace) -> tuple[list[ClipRecord], list[Problem]]:
     """The records and problems of the chosen dataset.
 
+    A record's path is absolute, as it is the clip's name in a cache: a run from another folder finds it again.
+
     Raises:
-        ValueError: the dataset cannot be read, or an option does not belong to its reader.
+        ValueError: the dataset cannot be read or has no clip, there is no such split, or an option does not belong to
+            its reader.
     """
+    records, problems = _read(arguments)
+    if not records:
+        told = "; ".join(f"{problem.file}: {problem.reason}" for problem in problems[:SHOWN_IN_ERROR])
+        raise ValueError(
+            f"root must hold at least one clip, but {arguments.root} gives none and {len(problems)} problems. {told}"
+        )
+    if arguments.split_file:
+        records = with_splits(records, arguments.split_file)
+    if arguments.split:
+        known = sorted({record.split for record in records})
+        if unknown := sorted(set(arguments.split) - set(known)):
+            raise ValueError(f"split must be one of {known}, but got {', '.join(unknown)}")
+        records = [record for record in records if record.split in arguments.split]
+    return records, problems
+
+
+def _read(arguments: argparse.Namespace) -> tuple[list[ClipRecord], list[Problem]]:
+    # Links are kept: a cache knows its clips by the path that was typed.
+    root, media_root, real_root = (
+        path and Path(os.path.abspath(path)) for path in (arguments.root, arguments.media_root, arguments.real_root)
+    )
     given: dict[str, tuple[str, Any]] = {
         "columns": ("manifest", arguments.columns),
         "values": ("manifest", arguments.values),
-        "root": ("manifest", arguments.media_root),
-        "real_root": ("deepfaketimit", arguments.real_root),
+        "root": ("manifest", media_root),
+        "real_root": ("deepfaketimit", real_root),
         "unlabelled": ("av_deepfake1m", arguments.unlabelled),
     }
     options = {}
@@ -88,12 +115,8 @@ def read_from_arguments(arguments: argparse.Namespace) -> tuple[list[ClipRecord]
     if "root" in options:
         from .manifest import read_manifest
 
-        records, problems = read_manifest(arguments.root, **options)
-    else:
-        records, problems = read_dataset(arguments.dataset, arguments.root, **options)
-    if arguments.split:
-        records = [record for record in records if record.split in arguments.split]
-    return records, problems
+        return read_manifest(root, **options)
+    return read_dataset(arguments.dataset, root, **options)
 
 
 def run_preprocess(arguments: argparse.Namespace, progress: bool = True) -> dict[str, Any]:
@@ -136,6 +159,7 @@ def as_text(result: dict[str, Any]) -> str:
         elif isinstance(value, dict):
             lines.append(f"{name}:")
             lines += [f"  {key}: {_plain(count)}" for key, count in list(value.items())[: 2 * SHOWN]]
+            lines += [f"  ... and {len(value) - 2 * SHOWN} more"] if len(value) > 2 * SHOWN else []
         else:
             lines.append(f"{name}: {value}")
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from .cache import CacheSettings
 from .cache_reader import TrackCache, TrackEntry
 from .pseudofakes import Mix
 from .records import ClipRecord
+from .splits import shared_between, sharing_words
 
 _INTRODUCTION = """# {name}
 
@@ -24,7 +25,7 @@ _LIMITS = """## Limits
 - Pseudo-fakes imitate traces of forgeries (seams, missing micro-motion, vocoder tones); they are no deepfakes, and a
   detector of them may miss real ones.
 - The cache holds faces and voices of people. Keep to the terms of the sources, and to the law on such data.
-- Splits go by person: everybody who shares a clip stays on one side.
+- {splits}
 """
 
 
@@ -79,13 +80,13 @@ def dataset_card(
             _INTRODUCTION.format(name=name),
             _clips(entries, records, settings),
             _recipe(mix or Mix()),
-            _LIMITS,
+            _LIMITS.format(splits=_splits(records)),
         ]
     )
 
 
 def _clips(entries: list[TrackEntry], records: list[ClipRecord], settings: CacheSettings) -> str:
-    people = {person for record in records for person in record.identities}
+    people = {person for record in records for person in record.people}
     faces_s = sum(entry.instants for entry in entries) / settings.cache_rate_hz
     heard = {entry.record.key for entry in entries if entry.sounding}
     sources = Counter(record.source or "not named" for record in records)
@@ -101,6 +102,20 @@ def _clips(entries: list[TrackEntry], records: list[ClipRecord], settings: Cache
         *(f"| {source} | {count} |" for source, count in sorted(sources.items())),
     ]
     return "\n".join([*lines, ""])
+
+
+def _splits(records: list[ClipRecord]) -> str:
+    """What is true of the clips' splits."""
+    splits: dict[str, list[ClipRecord]] = {}
+    for record in records:
+        splits.setdefault(record.split, []).append(record)
+    counts = ", ".join(f"{name or 'none'} {len(clips)}" for name, clips in sorted(splits.items()))
+    shared = sharing_words(shared_between(splits)) or "none that is named"
+    nameless = sum(not record.identities for record in records)
+    return (
+        f"Clips by split: {counts}. People, footage and files in more than one split: {shared}. "
+        f"{nameless} of {len(records)} clips name nobody."
+    )
 
 
 def _recipe(mix: Mix) -> str:

@@ -4,7 +4,8 @@
     metadata.json = {"x.mp4": {"label": "FAKE", "split": "train", "original": "y.mp4"}, ...}
 
 A fake may be a face, a voice or both, and the list does not say which: the labels of the streams stay unknown. People
-are not named; a fake and its original share a `pair`, and stay together in a split.
+are not named; a fake and its original share a `pair`, and stay together in a split. All clips say `train`;
+`macbdf data split` makes other splits.
 """
 
 from __future__ import annotations

@@ -1,31 +1,33 @@
 """Splits that do not leak: by person, by generator, by language, as published; written with a hash.
 
-Two clips that share a person (the target of a swap and its donor count alike) or footage (`pair`) belong to one
-group, however long the chain between them, and a group is never divided.
+Two clips that share a person (the target of a swap and its donor count alike), footage (`pair`) or a file belong to
+one group, however long the chain between them, and a group is never divided.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from .records import ClipRecord
+from .records import ClipRecord, generator_parts
 
 Splits = dict[str, list[ClipRecord]]
-NAMED = 5  # clips named in a message
+NAMED = 5  # clips, people or footage named in a message
+LEFT_OUT = "left out"  # the split of clips that neither train nor test
 
 
-def _links(record: ClipRecord) -> list[str]:
-    """What ties a clip to others. A name means the same person only within one dataset."""
-    where = f"{record.dataset}\n"
-    links = [f"{where}person\n{name}" for name in record.identities]
-    return [*links, f"{where}pair\n{record.pair}"] if record.pair else links
+def _links(record: ClipRecord) -> set[str]:
+    """What ties a clip to others."""
+    files = {f"file\n{path}" for path in (record.path, record.audio_path) if path}
+    people = {f"person\n{name}" for name in record.people}
+    return files | people | ({f"footage\n{record.dataset}\n{record.pair}"} if record.pair else set())
 
 
 def identity_groups(records: Sequence[ClipRecord]) -> list[list[ClipRecord]]:
-    """Clips that share people or footage, directly or through others (union-find).
+    """Clips that share people, footage or files, directly or through others (union-find).
 
     Returns:
         Groups in order of their first clip; the clips of a group in their order.
@@ -40,12 +42,11 @@ def identity_groups(records: Sequence[ClipRecord]) -> list[list[ClipRecord]]:
         return node
 
     for record in records:
-        own = find(f"clip\n{record.key}")
         for link in _links(record):
-            parent[find(link)] = own = find(own)
+            parent[find(link)] = find(f"file\n{record.path}")
     groups: dict[str, list[ClipRecord]] = {}
     for record in records:
-        groups.setdefault(find(f"clip\n{record.key}"), []).append(record)
+        groups.setdefault(find(f"file\n{record.path}"), []).append(record)
     return list(groups.values())
 
 
@@ -101,6 +102,8 @@ def identity_folds(records: Sequence[ClipRecord], folds: int = 5, seed: int = 0)
 def leave_generator_out(splits: Splits, generator: str, test: str = "test") -> Splits:
     """The test split keeps its reals and this generator's fakes; all other splits lose this generator.
 
+    A fake that several systems made is one of each of them.
+
     Args:
         splits: by identity, so that people stay apart as well.
         generator: the one to hold out.
@@ -109,12 +112,14 @@ def leave_generator_out(splits: Splits, generator: str, test: str = "test") -> S
     Raises:
         ValueError: there is no such split, or it has no fake of this generator.
     """
-    if test not in splits or not any(record.generator == generator for record in splits[test]):
+    held = generator_parts(generator)
+
+    def is_held(record: ClipRecord) -> bool:
+        return bool(held & generator_parts(record.generator))
+
+    if not any(map(is_held, splits.get(test, []))):
         raise ValueError(f"test split {test!r} must hold fakes of {generator!r}, but it has none")
-    return {
-        name: [r for r in clips if (r.label == 0 or (r.generator == generator) == (name == test))]
-        for name, clips in splits.items()
-    }
+    return _kept(splits, lambda record, name: record.label == 0 or is_held(record) == (name == test))
 
 
 def leave_language_out(splits: Splits, language: str, test: str = "test") -> Splits:
@@ -123,9 +128,15 @@ def leave_language_out(splits: Splits, language: str, test: str = "test") -> Spl
     Raises:
         ValueError: there is no such split, or it has no clip in this language.
     """
-    if test not in splits or not any(record.language == language for record in splits[test]):
+    if not any(record.language == language for record in splits.get(test, [])):
         raise ValueError(f"test split {test!r} must hold clips in {language!r}, but it has none")
-    return {name: [r for r in clips if (r.language == language) == (name == test)] for name, clips in splits.items()}
+    return _kept(splits, lambda record, name: (record.language == language) == (name == test))
+
+
+def _kept(splits: Splits, keep: Callable[[ClipRecord, str], bool]) -> Splits:
+    """The splits without the clips that they shall not keep; those become the split `LEFT_OUT`."""
+    parts = {name: [record for record in clips if keep(record, name)] for name, clips in splits.items()}
+    return parts | {LEFT_OUT: [r for name, clips in splits.items() for r in clips if not keep(r, name)]}
 
 
 def published_splits(records: Sequence[ClipRecord]) -> Splits:
@@ -138,7 +149,7 @@ def published_splits(records: Sequence[ClipRecord]) -> Splits:
     if without or not records:
         raise ValueError(
             f"records must come with a published split, but {len(without)} of {len(records)} have none "
-            f"({', '.join(without[:NAMED])}): use split_by_identity or identity_folds"
+            f"({', '.join(without[:NAMED])}): divide them by identity"
         )
     splits: Splits = {}
     for record in records:
@@ -146,36 +157,23 @@ def published_splits(records: Sequence[ClipRecord]) -> Splits:
     return splits
 
 
-def check_disjoint(splits: Splits, same_people: bool = False) -> None:
-    """Refuse splits that share a clip, a person or footage.
-
-    Args:
-        splits: to check.
-        same_people: allow shared people (published divisions by clip need it); clips and footage still not.
-
-    Raises:
-        ValueError: naming the shared clips, people or footage.
-    """
-    owner: dict[str, tuple[str, str]] = {}
-    shared: list[str] = []
+def shared_between(splits: Mapping[str, Sequence[ClipRecord]]) -> list[str]:
+    """People, footage and files in more than one split, in words ("person ann"), sorted; `LEFT_OUT` is none."""
+    owner: dict[str, str] = {}
+    shared = set()
     for name, clips in splits.items():
-        for record in clips:
-            people = [] if same_people else _links(record)
-            pair = [link for link in _links(record) if "\npair\n" in link]
-            for link in (f"clip\n{record.key}", *(people or pair)):
-                first, path = owner.setdefault(link, (name, record.path))
-                if first != name:
-                    what = link.split("\n")[-2] + " " + link.split("\n")[-1]
-                    shared.append(f"{record.path} ({name}) and {path} ({first}) share {what}")
-    if shared:
-        raise ValueError(f"splits must not overlap, but {len(shared)} clips do: {'; '.join(shared[:NAMED])}")
+        if name == LEFT_OUT:
+            continue
+        for link in {link for record in clips for link in _links(record)}:
+            if owner.setdefault(link, name) != name:
+                kind, *_, what = link.split("\n")
+                shared.add(f"{kind} {what}")
+    return sorted(shared)
 
 
-def _content(splits: Splits, root: Path) -> dict[str, list[str]]:
-    def relative(path: str) -> str:
-        return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
-
-    return {name: sorted(relative(record.path) for record in clips) for name, clips in splits.items()}
+def sharing_words(shared: Sequence[str]) -> str:
+    """How many people, pieces of footage and files `shared_between` found, and a few of them; empty for none."""
+    return f"{len(shared)}, such as {', '.join(shared[:NAMED])}" if shared else ""
 
 
 def _hash(content: Mapping[str, Sequence[str]]) -> str:
@@ -188,24 +186,53 @@ def write_splits(path: str | Path, splits: Splits, root: str | Path, method: str
     Returns:
         The hash, 64 hex digits.
     """
-    content = _content(splits, Path(root))
-    body = {"version": 1, "method": method, "sha256": _hash(content), "splits": content}
+
+    def below(file: str) -> str:
+        return Path(file).relative_to(root).as_posix() if Path(file).is_relative_to(root) else file
+
+    content = {name: sorted(below(record.path) for record in clips) for name, clips in splits.items()}
+    datasets = sorted({record.dataset for clips in splits.values() for record in clips})
+    body = {"version": 1, "method": method, "datasets": datasets, "sha256": _hash(content), "splits": content}
     Path(path).write_text(json.dumps(body, indent=1, ensure_ascii=False), encoding="utf-8")
     return str(body["sha256"])
 
 
-def read_splits(path: str | Path, records: Sequence[ClipRecord], root: str | Path) -> Splits:
-    """Splits of a file, with these records.
+def read_splits(path: str | Path) -> Callable[[ClipRecord], ClipRecord]:
+    """What gives a clip the split of a file that `write_splits` wrote.
+
+    A clip is found by its dataset and by the end of its path, so that the dataset may have moved. One that the file
+    does not name keeps its own split.
 
     Raises:
-        ValueError: the file was changed after it was written, or names clips that are not among the records.
+        ValueError: the file is no such file, or was changed after it was written.
     """
-    body = json.loads(Path(path).read_text(encoding="utf-8"))
-    if _hash(body["splits"]) != body["sha256"]:
+    try:
+        body = json.loads(Path(path).read_text(encoding="utf-8"))
+        content, datasets, written = body["splits"], set(body["datasets"]), body["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} must be a file that `macbdf data split` wrote, but: {error}") from error
+    if _hash(content) != written:
         raise ValueError(f"{path} must be as it was written, but its hash does not fit its contents")
-    known = {record.path: record for record in records}
-    named = {name: [str(Path(root) / file) for file in files] for name, files in body["splits"].items()}
-    lost = [file for files in named.values() for file in files if file not in known]
-    if lost:
-        raise ValueError(f"{path} must name known clips, but {len(lost)} are unknown: {', '.join(lost[:NAMED])}")
-    return {name: [known[file] for file in files] for name, files in named.items()}
+    owner = {file: name for name, files in content.items() for file in files}
+
+    def divided(record: ClipRecord) -> ClipRecord:
+        parts = Path(record.path).as_posix().split("/")
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        named = next((end for end in ends if end in owner), None)
+        known = named is not None and record.dataset in datasets
+        return replace(record, split=owner[str(named)]) if known else record
+
+    return divided
+
+
+def with_splits(records: Iterable[ClipRecord], path: str | Path) -> list[ClipRecord]:
+    """The clips with the splits of a file, see `read_splits`.
+
+    Raises:
+        ValueError: the file was changed, or names none of the clips.
+    """
+    divide, records = read_splits(path), list(records)
+    found = [divide(record) for record in records]
+    if all(new is old for new, old in zip(found, records, strict=True)):
+        raise ValueError(f"{path} must name clips that are at hand, but it names none of these {len(records)}")
+    return found

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from transformers import AutoConfig
 
 from ..data.commands import add_dataset_arguments, read_from_arguments
-from ..data.records import ClipRecord
-from ..data.splits import identity_groups
+from ..data.records import ClipRecord, generator_parts
+from ..data.splits import identity_groups, with_splits
 from ..inference import Detector
 from ..report import dump_json, write_atomically
 from .calibration import ANSWERS, IDENTITY, THRESHOLDS, calibrate, with_answer, with_thresholds
@@ -115,13 +115,13 @@ def records_of(arguments: argparse.Namespace) -> tuple[list[ClipRecord], list[di
     """The chosen dataset's records and its problems.
 
     Raises:
-        ValueError: it holds no clip.
+        ValueError: see `read_from_arguments`; or every clip was trained on.
     """
     records, problems = read_from_arguments(arguments)
     if arguments.not_trained_by:
         records = not_trained(records, arguments.not_trained_by)
     if not records:
-        raise ValueError(f"the dataset must hold at least one clip, but {arguments.root} with its options holds none")
+        raise ValueError(f"{arguments.root} must hold a clip that was not trained on, but has none")
     return records, [problem.to_dict() for problem in problems]
 
 
@@ -138,12 +138,13 @@ def not_trained(records: Sequence[ClipRecord], path: Path) -> list[ClipRecord]:
     data = yaml.safe_load(path.read_text(encoding="utf-8")).get("data") or {}
     if not data.get("sets"):
         raise ValueError(f"--not-trained-by must name a configuration with data.sets, but {path} has none")
+    if data.get("splits"):
+        records = with_splits(records, data["splits"])
     splits = {part.get("split", "") for part in data["sets"]}
     every = {record.split for record in records} - {data.get("eval_split", "dev")}
     splits = every if "" in splits else splits
-    left_out = set(map(str, data.get("leave_out") or []))
-    names = ((record, {record.generator, *record.identities}) for record in records)
-    return [record for record, own in names if record.split not in splits or own & left_out]
+    left_out = generator_parts(*map(str, data.get("leave_out") or []))
+    return [record for record in records if record.split not in splits or record.names & left_out]
 
 
 def run_evaluate(arguments: argparse.Namespace) -> dict[str, Any] | None:

@@ -54,7 +54,9 @@ class DataConfig:
         root: folder in which `cache` and the caches of `sets` lie; "" = the working folder.
         sets: training sets, each with the fields of `SetConfig`; [] = `train_split` of `cache`. Evaluation always
             reads `eval_split` of `cache`.
-        leave_out: generators and identities whose clips no set trains on, neither for pictures nor for voices.
+        leave_out: generators and identities whose clips no set trains on, neither for pictures nor for voices. A fake
+            that several systems made stays out where one of them does.
+        splits: file of `macbdf data split`, in place of the records' own splits; "" = none.
         train_split, eval_split: names of the records' splits. Where the records name none, people are dealt out.
         eval_share: share of the clips for evaluation where people are dealt out, in (0, 1).
         fake_share: probability that a real window is forged on the fly, in [0, 1].
@@ -76,6 +78,7 @@ class DataConfig:
     root: str = ""
     sets: list[dict[str, Any]] = field(default_factory=list)
     leave_out: list[str] = field(default_factory=list)
+    splits: str = ""
     train_split: str = "train"
     eval_split: str = "dev"
     eval_share: float = 0.25

@@ -1,5 +1,6 @@
 """The windows of a training run: from a cache of the user's clips, or from a small set that the run makes itself."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +18,11 @@ from ..data.dubbing import DubbedWindows
 from ..data.mixed import MixedWindows
 from ..data.preprocess import preprocess
 from ..data.pseudofakes import Mix
-from ..data.records import ClipRecord
-from ..data.splits import split_by_identity
+from ..data.records import ClipRecord, generator_parts
+from ..data.splits import read_splits, shared_between, sharing_words, split_by_identity, with_splits
 from .config import DataConfig, SetConfig
 
+logger = logging.getLogger(__name__)
 # Added to the run's seed:
 _EVALUATION_SEED = 20_000  # held-out people are forged in other ways
 _VOICE_SEED = 10_000  # any voice may meet any picture
@@ -61,7 +63,8 @@ def build_data(config: DataConfig, processor: Any, model_config: Any, seed: int)
     """
     folder = config.folder(config.cache) if config.cache else _self_made(config, model_config)
     _check_clock(folder, model_config)
-    train, evaluation = divide([entry.record for entry in TrackCache(folder).entries], config, seed)
+    records = [entry.record for entry in TrackCache(folder).entries]
+    train, evaluation = divide(with_splits(records, config.splits) if config.splits else records, config, seed)
     held_out = {record.key for record in evaluation}
     if config.sets:
         sets = config.training_sets()
@@ -87,6 +90,8 @@ def build_data(config: DataConfig, processor: Any, model_config: Any, seed: int)
     }
     collate = WindowCollator(processor, sync=model_config.sync_head)
     trained_on = [record for part in parts for record in records_of(part)]
+    if shared := shared_between({"training": trained_on, "evaluation": evaluation}):
+        logger.warning("Training and evaluation share people, footage or files: %s", sharing_words(shared))
     return RunData(windows, evaluation_windows, collate, window_records, facts, trained_on)
 
 
@@ -99,12 +104,13 @@ def records_of(part: TrainingWindows | DubbedWindows) -> list[ClipRecord]:
 
 def _cache_of(part: SetConfig, config: DataConfig, model_config: Any, held_out: set[str]) -> TrackCache:
     """The clips of one training set, without those of the evaluation (`held_out`, keys of records)."""
-    left_out = set(config.leave_out)
+    left_out = generator_parts(*config.leave_out)
+    divided = read_splits(config.splits) if config.splits else lambda record: record
 
     def belongs(record: ClipRecord) -> bool:
         if record.key in held_out:
             return False
-        return part.split in ("", record.split) and not left_out & {record.generator, *record.identities}
+        return part.split in ("", divided(record).split) and not left_out & record.names
 
     _check_clock(config.folder(part.cache), model_config)
     try:
@@ -128,7 +134,7 @@ def _check_left_out(sets: Sequence[SetConfig], config: DataConfig) -> None:
         return
     caches = {name for part in sets for name in (part.cache, part.voices) if name}
     records = [entry.record for name in caches for entry in TrackCache(config.folder(name)).entries]
-    unknown = set(config.leave_out) - {name for record in records for name in (record.generator, *record.identities)}
+    unknown = generator_parts(*config.leave_out).difference(*(record.names for record in records))
     if unknown:
         raise ValueError(f"data.leave_out must name generators or identities, but no set has {sorted(unknown)}.")
 
@@ -179,7 +185,10 @@ def divide(records: Sequence[ClipRecord], config: DataConfig, seed: int) -> tupl
     for name, split, chosen in (("train", config.train_split, train), ("eval", config.eval_split, evaluation)):
         if not chosen:
             known = sorted({record.split for record in records})
-            raise ValueError(f"data.{name}_split must name a split with clips, but got {split!r} of {known}.")
+            raise ValueError(
+                f"data.{name}_split must name a split with clips, but got {split!r} of {known}; "
+                "`macbdf data split` makes others, for data.splits."
+            )
     return train, evaluation
 
 

@@ -16,6 +16,7 @@ from modeling_macbdf.data.mixed import MixedWindows
 from modeling_macbdf.data.preprocess import preprocess
 from modeling_macbdf.data.pseudofakes import Mix
 from modeling_macbdf.data.records import real_record
+from modeling_macbdf.data.splits import write_splits
 from modeling_macbdf.processing_macbdf import MACBDFProcessor
 from modeling_macbdf.training.config import DataConfig
 from modeling_macbdf.training.windows import build_data
@@ -183,6 +184,44 @@ def test_people_to_leave_out_must_be_known(divided_folder):
         build_data(config(divided_folder, {}, leave_out=["person0", "persom1"]), MACBDFProcessor(), MODEL, seed=0)
     with pytest.raises(ValueError, match=r"leave_out must come with data\.sets"):
         config(divided_folder, leave_out=["person0"])
+
+
+def test_a_system_to_leave_out_takes_its_work_with_others_along(talking_files, tmp_path):
+    """Leaving out wav2lip once let faceswap-wav2lip in."""
+    made = ("wav2lip", "faceswap + wav2lip", "faceswap")
+    folder = tmp_path / "cache"
+    fakes = [replace(record, label=1, generator=name) for record, name in zip(talking_files, made, strict=True)]
+    (tmp_path / "dev.mp4").symlink_to(talking_files[0].path)
+    preprocess([*fakes, real_record(str(tmp_path / "dev.mp4"), split="dev")], folder)
+    data = build_data(config(folder, {}, leave_out=["wav2lip"]), MACBDFProcessor(), MODEL, seed=0)
+    assert [record.generator for record in data.training_records] == ["faceswap"]
+    with pytest.raises(ValueError, match=r"no set has \['fsgan'\]"):
+        build_data(config(folder, {}, leave_out=["fsgan + wav2lip"]), MACBDFProcessor(), MODEL, seed=0)
+
+
+@pytest.mark.parametrize("sets", [(), ({"split": "train"},)], ids=["one cache", "sets"])
+def test_the_splits_of_a_file_take_the_place_of_the_records_own(divided_folder, tmp_path, sets):
+    """Where a reader gives every clip one split, as DFDC's does, nothing was once left to evaluate on."""
+    clips = [entry.record for entry in TrackCache(divided_folder).entries]
+    parts = {"train": clips[1:3], "test": clips[:1], "dev": clips[3:]}
+    write_splits(tmp_path / "split.json", parts, "/")
+    changes = {"splits": str(tmp_path / "split.json"), "eval_split": "test"}
+    data = build_data(config(divided_folder, *sets, **changes), MACBDFProcessor(), MODEL, seed=0)
+    assert [record.key for record in data.training_records] == [clip.key for clip in clips[1:3]]
+    assert {data.evaluation[index].record.key for index in range(4)} == {clips[0].key}
+    with pytest.raises(ValueError, match=r"got 'trian' of .*`macbdf data split` makes others"):
+        build_data(config(divided_folder, **changes, train_split="trian"), MACBDFProcessor(), MODEL, seed=0)
+
+
+def test_people_on_both_sides_are_warned_of(divided_folder, tmp_path, caplog):
+    clips = [entry.record for entry in TrackCache(divided_folder).entries]
+    known = [replace(clip, identities=(*clip.identities, "ann")) for clip in clips]
+    preprocess([replace(clip, split="train") for clip in known[:2]] + [replace(known[2], split="dev")], tmp_path / "c")
+    build_data(config(tmp_path / "c"), MACBDFProcessor(), MODEL, seed=0)
+    assert "share people, footage or files: 1, such as person ann" in caplog.text
+    caplog.clear()
+    build_data(config(divided_folder), MACBDFProcessor(), MODEL, seed=0)
+    assert "share" not in caplog.text
 
 
 @pytest.mark.parametrize(

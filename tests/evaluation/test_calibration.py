@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from modeling_macbdf.data.records import ClipRecord
+from modeling_macbdf.data.splits import write_splits
 from modeling_macbdf.evaluation.calibration import (
     MIN_SCALE,
     calibrate,
@@ -228,8 +229,13 @@ def test_the_clips_that_a_recipe_does_not_train_on_are_found(tmp_path):
         ClipRecord("pair-bob.mp4", 1, split="pairs", identities=("bob",)),
         ClipRecord("voice-7.flac", 1, generator="7"),
         ClipRecord("voice-8.flac", 1, generator="8"),
+        ClipRecord("voice-8-7.flac", 1, generator="8 + 7"),
     ]
-    assert [clip.path for clip in not_trained(clips, recipe)] == ["dev.mp4", "pair-ann.mp4", "voice-7.flac"]
+    left = ["dev.mp4", "pair-ann.mp4", "voice-7.flac", "voice-8-7.flac"]
+    assert [clip.path for clip in not_trained(clips, recipe)] == left
+    write_splits(tmp_path / "s.json", {"dev": clips[1:2], "train": clips[:1]}, "")
+    recipe.write_text(recipe.read_text().replace("leave_out:", f"splits: {tmp_path / 's.json'}, leave_out:"))
+    assert [clip.path for clip in not_trained(clips, recipe)] == ["train.mp4", *left[1:]]
     recipe.write_text("data: {cache: a}")
     with pytest.raises(ValueError, match=r"data\.sets.*train\.yaml has none"):
         not_trained(clips, recipe)
