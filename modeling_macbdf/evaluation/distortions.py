@@ -8,6 +8,7 @@ import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from scipy.signal import fftconvolve, resample_poly
 
 from ..media.audio import Audio, read_audio
+from ..media.decode import Frame
 from ..media.write import WriteOptions, write_clip
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -182,22 +184,43 @@ def kept_steps(steps: int, severity: int) -> int:
     return round(steps * (1 - _DROPPED[severity - 1]))
 
 
-def h264(frames: Iterable[np.ndarray], fps: float, folder: Path, severity: int) -> Path:
-    """The picture alone as an MP4 file at the severity's rate factor."""
-    options = WriteOptions(crf=H264_CRF[severity - 1])
-    return write_clip(folder / f"h264-{severity}.mp4", frames, fps, options=options)
+def h264(frames: Iterable[Frame], fps: float, folder: Path, severity: int) -> Path:
+    """The picture as an MP4 file at the severity's rate factor; its sound is a moment of silence.
+
+    Args:
+        frames: all of a clip, at their own times.
+        fps: about how many there are a second, for the encoder's rate control.
+        folder: for the file.
+        severity: 1..5.
+    """
+    # The silence begins at clock zero: without it, the clock of a file would begin with its first frame.
+    silence = np.zeros(1600, np.float32)
+    pictures, times = tee(frames)
+    return write_clip(
+        folder / f"h264-{severity}.mp4", (frame.rgb for frame in pictures), fps, silence,
+        times_s=(frame.time_s for frame in times), options=WriteOptions(crf=H264_CRF[severity - 1]),
+    )  # fmt: skip
 
 
-def messenger(frames: Iterable[np.ndarray], fps: float, audio: Audio | None, folder: Path) -> Path:
-    """What a messenger makes of a clip: short side at most 480 pixels, H.264 at crf 32, AAC at 32 kbit/s."""
+def messenger(frames: Iterable[Frame], fps: float, audio: Audio | None, folder: Path) -> Path:
+    """What a messenger makes of a clip: short side at most 480 pixels, H.264 at crf 32, AAC at 32 kbit/s.
+
+    Args:
+        frames, fps, folder: as of `h264`.
+        audio: the clip's sound from clock zero on, or None.
+    """
     options = WriteOptions(crf=32, audio_bit_rate=32_000)
     sound: dict[str, Any] = {} if audio is None else {"waveform": audio.samples, "sampling_rate": audio.sampling_rate}
-    return write_clip(folder / "messenger.mp4", _at_most(frames, 480), fps, options=options, **sound)
+    pictures, times = tee(frames)
+    return write_clip(
+        folder / "messenger.mp4", _at_most(pictures, 480), fps, times_s=(frame.time_s for frame in times),
+        options=options, **sound,
+    )  # fmt: skip
 
 
-def _at_most(frames: Iterable[np.ndarray], short_side: int) -> Iterator[np.ndarray]:
+def _at_most(frames: Iterable[Frame], short_side: int) -> Iterator[np.ndarray]:
     """Frames whose short side is at most so many pixels, with even sides."""
-    for rgb in frames:
+    for rgb in (frame.rgb for frame in frames):
         factor = min(1.0, short_side / min(rgb.shape[:2]))
         if factor == 1.0:
             yield rgb

@@ -1,12 +1,15 @@
 """How the score holds when the media are changed: the decoded clip is changed, and everything after it runs as ever.
 
 A condition is a distortion with its severity, as "jpeg/3". Faces are looked for anew in every changed picture; where
-only the sound changes, the faces of the unchanged frames are remembered.
+only the sound changes, the faces of the unchanged frames are remembered. For that, a clip's frames at the model's rate
+are held in memory; one that has too many of them loses its score under every condition, as `too_large`.
 """
 
+import math
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +23,35 @@ from ..media.faces import Face, FaceDetector
 from ..media.outcomes import MediaError, Status
 from ..media.probe import MediaInfo
 from ..sources import FileSource, Source
-from ..verdicts import FileResult
 from . import bootstrap, metrics
 from .clusters import clusters
 from .distortions import ALL, PICTURE, PROFILES, SEVERITIES, SOUND, Rng, h264, kept_steps, messenger
 from .score import Row, row_of, said_of, source_of
 
 _FPS = 25.0  # of a file that declares none
+_TICK_S = 1e-4  # a little over that of an encoder's clock
+MAX_FRAME_BYTES = 4 * 2**30  # of one clip's frames in memory: about two minutes of 1080p at 5 Hz
 
 
+@dataclass
 class MemorySource:
     """A clip whose frames and sound are at hand.
 
-    Args:
+    Attributes:
         path: for the report.
         declared: what it declares.
-        steps: frames at the model's rate; a MediaError is raised where they are asked for.
+        steps: frames at the model's rate, an iterator where they are asked for once; a MediaError is raised then.
         sound: the same for the sound.
     """
 
-    def __init__(
-        self, path: str, declared: MediaInfo, steps: Sequence[Frame] | MediaError, sound: Audio | MediaError | None
-    ) -> None:
-        self.path, self._declared, self.steps, self.sound = path, declared, steps, sound
+    path: str
+    declared: MediaInfo
+    steps: Iterable[Frame] | MediaError
+    sound: Audio | MediaError | None
 
     def info(self) -> MediaInfo:
         """See `Source`."""
-        return self._declared
+        return self.declared
 
     def sha256(self) -> str | None:
         """See `Source`."""
@@ -70,7 +75,7 @@ class MemorySource:
 class _RememberingFaces:
     """A face detector that looks at each of the clip's own frames once."""
 
-    def __init__(self, detector: FaceDetector, own: Sequence[Frame]) -> None:
+    def __init__(self, detector: FaceDetector, own: Iterable[Frame]) -> None:
         self._detector, self._own = detector, {id(frame.rgb) for frame in own}
         self._found: dict[int, list[Face]] = {}
 
@@ -124,9 +129,10 @@ def robust_row(detector: Detector, record: ClipRecord, wanted: Sequence[tuple[st
     detector.faces = _RememberingFaces(finder, decoded.steps if not isinstance(decoded.steps, MediaError) else ())
     try:
         for name, severity in wanted:
-            result = _judged(detector, source, decoded, name, severity)
-            if result is not None:
-                row["conditions"][f"{name}/{severity}"] = said_of(result)
+            with tempfile.TemporaryDirectory() as folder:
+                changed = _under(source, decoded, name, severity, Path(folder), detector.config.frame_rate_hz)
+                if changed is not None:
+                    row["conditions"][f"{name}/{severity}"] = said_of(detector.judge(changed))
     finally:
         detector.faces = finder
     return row
@@ -139,7 +145,7 @@ def _decoded(source: FileSource, detector: Detector) -> MemorySource:
     sound: Audio | MediaError | None = None
     if info.video is not None:
         try:
-            steps = list(source.frames(detector.config.frame_rate_hz, []))
+            steps = _held(source.frames(detector.config.frame_rate_hz, []), source.path)
         except MediaError as error:
             steps = error
     if info.audio is not None:
@@ -150,57 +156,80 @@ def _decoded(source: FileSource, detector: Detector) -> MemorySource:
     return MemorySource(source.path, info, steps, sound)
 
 
-def _judged(
-    detector: Detector, source: FileSource, decoded: MemorySource, name: str, severity: int
-) -> FileResult | None:
-    """The answer under one condition; None where the clip lacks the stream that it changes."""
+def _held(frames: Iterable[Frame], path: str) -> list[Frame]:
+    """The frames as a list, within `MAX_FRAME_BYTES`; a picture that several steps show counts once."""
+    held: list[Frame] = []
+    size = 0
+    for frame in frames:
+        size += frame.rgb.nbytes if not held or frame.rgb is not held[-1].rgb else 0
+        if size > MAX_FRAME_BYTES:
+            reason = f"its frames at the model's rate take over {MAX_FRAME_BYTES} bytes, the most held for distortions"
+            raise MediaError(Status.too_large, reason, path)
+        held.append(frame)
+    return held
+
+
+def _under(
+    source: FileSource, decoded: MemorySource, name: str, severity: int, folder: Path, rate_hz: float
+) -> Source | None:
+    """The clip under one condition; None where it lacks the stream that is changed.
+
+    A stream that the condition leaves unreadable says so when the clip is judged.
+    """
     rng = np.random.default_rng([zlib.crc32(Path(decoded.path).name.encode()), ALL.index(name), severity])
-    steps, sound, info = decoded.steps, decoded.sound, decoded.info()
+    steps, sound = decoded.steps, decoded.sound
     if name in SOUND:
         if not isinstance(sound, Audio) or sound.is_silent:
             return None
-        return detector.judge(MemorySource(decoded.path, info, steps, SOUND[name](sound, severity, rng)))
-    if isinstance(steps, MediaError):
+        try:
+            return replace(decoded, sound=SOUND[name](sound, severity, rng))
+        except MediaError as error:
+            return replace(decoded, sound=error)
+    if decoded.declared.video is None:
         return None
+    if isinstance(steps, MediaError):
+        return decoded
     if name in PICTURE:
-        return detector.judge(MemorySource(decoded.path, info, _changed(steps, name, severity, rng), sound))
+        return replace(decoded, steps=_changed(steps, name, severity, rng))
     if name == "drop_video":
-        kept = steps[: kept_steps(len(steps), severity)]
+        own = list(steps)
         lost = MediaError(Status.no_video, "its video stream gives no frame", decoded.path)
-        return detector.judge(MemorySource(decoded.path, info, kept or lost, sound))
-    with tempfile.TemporaryDirectory() as folder:
-        return detector.judge(_recoded(source, decoded, Path(folder), name, severity))
+        return replace(decoded, steps=own[: kept_steps(len(own), severity)] or lost)
+    try:
+        return _recoded(source, decoded, name, severity, folder, rate_hz)
+    except MediaError as error:
+        return replace(decoded, steps=error)
 
 
-def _changed(steps: Sequence[Frame], name: str, severity: int, rng: Rng) -> list[Frame]:
+def _changed(steps: Iterable[Frame], name: str, severity: int, rng: Rng) -> Iterator[Frame]:
     """Frames with changed pixels; only noise differs from frame to frame."""
     seed = int(rng.integers(2**32))
-    changed = []
     for frame in steps:
         own = np.random.default_rng([seed, frame.step] if name == "noise" else seed)
-        changed.append(Frame(frame.step, frame.time_s, PICTURE[name](frame.rgb, severity, own), frame.pts_s))
-    return changed
+        yield Frame(frame.step, frame.time_s, PICTURE[name](frame.rgb, severity, own), frame.pts_s)
 
 
-def _recoded(source: FileSource, decoded: MemorySource, folder: Path, name: str, severity: int) -> Source:
-    """The clip after a real encoder: all its frames, not only those that the model looks at."""
-    video = decoded.info().video
+def _recoded(
+    source: FileSource, decoded: MemorySource, name: str, severity: int, folder: Path, rate_hz: float
+) -> Source:
+    """The clip after a real encoder: all its frames at their own times, not only those that the model looks at."""
+    video = decoded.declared.video
     fps = (video.frame_rate_hz if video is not None else None) or _FPS
-    pictures = (frame.rgb for frame in iter_frames(source.path, None, limits=source.limits))
-    sound = decoded.sound if isinstance(decoded.sound, Audio) else None
+    frames = _apart(iter_frames(source.path, None, limits=source.limits))
     if name == "messenger":
-        return FileSource(str(messenger(pictures, fps, sound, folder)), source.limits)
-    path = h264(pictures, fps, folder, severity)
-    steps = list(FileSource(str(path), source.limits).frames(decoded_rate(decoded), []))
-    return MemorySource(decoded.path, decoded.info(), steps, decoded.sound)
+        sound = decoded.sound if isinstance(decoded.sound, Audio) else None
+        return FileSource(str(messenger(frames, fps, sound, folder)), source.limits)
+    path = str(h264(frames, fps, folder, severity))
+    return replace(decoded, steps=FileSource(path, source.limits).frames(rate_hz, []))
 
 
-def decoded_rate(decoded: MemorySource) -> float:
-    """Steps a second of a clip in memory, from the times of two of them."""
-    steps = decoded.steps
-    if isinstance(steps, MediaError) or not steps:
-        raise ValueError(f"steps must hold a frame, but {decoded.path} has none")
-    return (steps[0].step + 0.5) / steps[0].time_s
+def _apart(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Without those that come so soon after another that an encoder takes both for one and refuses them."""
+    before_s = -math.inf
+    for frame in frames:
+        if frame.time_s - before_s > _TICK_S:
+            yield frame
+            before_s = frame.time_s
 
 
 def summarize(rows: Sequence[Row], *, resamples: int = 1000, seed: int = 0) -> dict[str, dict[str, dict[str, Any]]]:

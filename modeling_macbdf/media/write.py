@@ -6,10 +6,10 @@ Used for the synthetic clips, for tests, and for giving training samples of both
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -76,7 +76,7 @@ def write_clip(
     waveform: NDArray[np.floating] | None = None,
     sampling_rate: int = 16_000,
     *,
-    times_s: Sequence[float] | None = None,
+    times_s: Iterable[float] | None = None,
     options: WriteOptions | None = None,
 ) -> Path:
     """Encode a clip; the file appears under its name only when it is complete.
@@ -88,7 +88,8 @@ def write_clip(
         fps (`float`, *optional*, defaults to 25.0): Frames per second.
         waveform (`np.ndarray` of shape `(N,)` or `(C, N)`, *optional*): Sound in [-1, 1]; None writes no sound.
         sampling_rate (`int`, *optional*, defaults to 16000): Of the sound, in Hz.
-        times_s (`Sequence[float]`, *optional*): Rising times of the frames in seconds, for variable frame rate.
+        times_s (`Iterable[float]`, *optional*): Rising times of the frames in seconds, for variable frame rate; taken
+            one by one, each after its frame.
         options (`WriteOptions`, *optional*): Codecs and offsets.
 
     Returns:
@@ -119,7 +120,7 @@ def _encode(
     container: av.container.OutputContainer,
     frames: Iterable[NDArray[np.uint8]] | None,
     fps: float,
-    times_s: Sequence[float] | None,
+    times_s: Iterable[float] | None,
     waveform: NDArray[np.floating] | None,
     sampling_rate: int,
     options: WriteOptions,
@@ -176,23 +177,31 @@ def _video_packets(
     stream: av.VideoStream,
     frames: Iterator[NDArray[np.uint8]],
     fps: float,
-    times_s: Sequence[float] | None,
+    times_s: Iterable[float] | None,
     options: WriteOptions,
 ) -> Iterator[av.Packet]:
     context = stream.codec_context
     base = context.time_base or 1 / Fraction(fps).limit_denominator(1001)
-    count = 0
-    for count, rgb in enumerate(frames, start=1):
-        if times_s is not None and count > len(times_s):
-            raise ValueError(f"times_s must hold one time per frame, but got {len(times_s)} for at least {count}.")
-        at = times_s[count - 1] if times_s is not None else (count - 1) / fps
+    for at, rgb in _timed(frames, fps, times_s):
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[: stream.height, : stream.width]), format="rgb24")
         frame.time_base = base
         frame.pts = round((at + options.video_offset_s) / base)
         yield from stream.encode(frame)
-    if times_s is not None and count != len(times_s):
-        raise ValueError(f"times_s must hold one time per frame, but got {len(times_s)} for {count}.")
     yield from stream.encode(None)
+
+
+def _timed(
+    frames: Iterator[NDArray[np.uint8]], fps: float, times_s: Iterable[float] | None
+) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """Each frame with its time in seconds."""
+    if times_s is None:
+        yield from ((index / fps, rgb) for index, rgb in enumerate(frames))
+        return
+    for index, (rgb, at) in enumerate(zip_longest(frames, times_s)):
+        if rgb is None or at is None:
+            more = "frames" if at is None else "times"
+            raise ValueError(f"times_s must hold one time per frame, but there are more {more} after {index} of both.")
+        yield at, rgb
 
 
 def _audio_stream(
