@@ -32,7 +32,13 @@ def identity_weights(identities: Sequence[str], resamples: int, seed: int) -> It
 def intervals(
     statistics: Mapping[str, Statistic], identities: Sequence[str], *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals by bootstrap over identities; a metric that no draw defines has none."""
+    """95 % percentile intervals by bootstrap over identities.
+
+    A metric that no draw defines has none, and none has one where all clips are of one identity: every draw would be
+    the same.
+    """
+    if len(set(identities)) < 2:
+        return {}
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
     for weights in identity_weights(identities, resamples, seed):
         for name, statistic in statistics.items():
@@ -157,12 +163,14 @@ def even_odds(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def macro_f1(labels: np.ndarray, answers: np.ndarray, classes: int) -> Statistic:
-    """Mean over the classes of F1, as scikit-learn's `f1_score(average="macro", labels=range(classes))`."""
+    """See `metrics.macro_f1`; classes that are not in a draw do not count in it."""
     true, called = np.eye(classes)[labels], np.eye(classes)[answers]
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        hits, sizes = weights @ (true * called), weights @ (true + called)
-        return np.nan_to_num(divide(2 * hits, sizes)).mean(axis=1)
+        hits, sizes, present = weights @ (true * called), weights @ (true + called), weights @ true > 0
+        scores = np.where(present, divide(2 * hits, sizes), 0.0).sum(axis=1)
+        count = present.sum(axis=1)
+        return divide(scores, np.where(count > 1, count, 0))
 
     return statistic
 

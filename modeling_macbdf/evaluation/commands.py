@@ -40,7 +40,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="write metrics and scores as JSON")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write a Markdown table and plots there")
     parser.add_argument("--no-probes", action="store_true", help="leave the shortcut audit out")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap draws over identities (default: 1000)")
+    add_resamples_argument(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
 
 
@@ -92,6 +92,20 @@ def add_left_out_argument(parser: argparse.ArgumentParser) -> None:
         help="only clips that this training configuration does not train on; where one of its sets names no split, "
         "those of the evaluation's split and of what leave_out names",
     )
+
+
+def add_resamples_argument(parser: argparse.ArgumentParser) -> None:
+    """The number of bootstrap draws, which is checked before hours of scoring."""
+    parser.add_argument(
+        "--resamples", type=_at_least_one, default=1000, metavar="N",
+        help="bootstrap draws over identities (default: 1000)",
+    )  # fmt: skip
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it must be a whole number of at least 1, but got {text!r}")
+    return int(text)
 
 
 def make_detector(arguments: argparse.Namespace, **options: Any) -> Detector:
@@ -165,11 +179,7 @@ def run_evaluate(arguments: argparse.Namespace) -> dict[str, Any] | None:
         return None
     draws = {"resamples": arguments.resamples, "seed": arguments.seed}
     result = {
-        "schema_version": 1,
-        "model": detector.model_info,
-        "dataset": {"name": arguments.dataset, "splits": arguments.split, "problems": problems},
-        "command": shlex.join(["macbdf", *sys.argv[1:]]),
-        "bootstrap": {**draws, "over": clusters(judged(rows))[1]},
+        **result_header(arguments, detector, problems, rows),
         **evaluate(rows, **draws),
         "probes": None if arguments.no_probes else _audit(arguments, records, rows, draws),
     }
@@ -178,6 +188,25 @@ def run_evaluate(arguments: argparse.Namespace) -> dict[str, Any] | None:
         _write_out(arguments.out, result)
     ScoreLog(log_path(arguments.json), {}).remove()
     return result
+
+
+def result_header(
+    arguments: argparse.Namespace, detector: Detector, problems: list[dict[str, Any]], rows: Sequence[Row]
+) -> dict[str, Any]:
+    """What every result begins with: model, data, command, and what the bootstrap draws."""
+    names, over = clusters(judged(rows))
+    return {
+        "schema_version": 1,
+        "model": detector.model_info,
+        "dataset": {"name": arguments.dataset, "splits": arguments.split, "problems": problems},
+        "command": shlex.join(["macbdf", *sys.argv[1:]]),
+        "bootstrap": {
+            "resamples": arguments.resamples,
+            "seed": arguments.seed,
+            "over": over,
+            "clusters": len(set(names)),
+        },
+    }
 
 
 def _scored_rows(

@@ -1,9 +1,7 @@
 """`macbdf robustness`: arguments in, one row a clip with all its conditions, then JSON, a table and curves."""
 
 import argparse
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,21 @@ import numpy as np
 from ..data.commands import add_dataset_arguments
 from ..data.records import ClipRecord
 from ..report import dump_json, write_atomically
-from .clusters import clusters
-from .commands import add_left_out_argument, add_model_arguments, make_detector, records_of, with_bar
+from .commands import (
+    add_left_out_argument,
+    add_model_arguments,
+    add_resamples_argument,
+    make_detector,
+    records_of,
+    result_header,
+    with_bar,
+)
 from .distortions import ALL, PROFILES, SEVERITIES
-from .evaluate import coverage, judged
+from .evaluate import coverage
 from .plots import new_figure
 from .robustness import conditions, robust_row, summarize
 from .score import Processes, ScoreLog, log_path, made_by, score_all
-from .tables import number, table
+from .tables import drawn_over, number, table
 
 
 def add_robustness_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +44,7 @@ def add_robustness_arguments(parser: argparse.ArgumentParser) -> None:
         help="5 is strongest (default: all)",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only N clips, half of them real where that can be")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap draws over identities (default: 1000)")
+    add_resamples_argument(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the choice of clips and the bootstrap (default: 0)")
 
 
@@ -61,15 +66,10 @@ def run_robustness(arguments: argparse.Namespace) -> dict[str, Any] | None:
     )
     if processes.rank:
         return None
-    draws = {"resamples": arguments.resamples, "seed": arguments.seed}
     result: dict[str, Any] = {
-        "schema_version": 1,
-        "model": detector.model_info,
-        "dataset": {"name": arguments.dataset, "splits": arguments.split, "problems": problems},
-        "command": shlex.join(["macbdf", *sys.argv[1:]]),
-        "bootstrap": {**draws, "over": clusters(judged(rows))[1]},
+        **result_header(arguments, detector, problems, rows),
         "coverage": coverage(rows),
-        "conditions": summarize(rows, **draws),
+        "conditions": summarize(rows, resamples=arguments.resamples, seed=arguments.seed),
         "scores": rows,
     }
     write_atomically(arguments.json, dump_json(result))
@@ -103,37 +103,53 @@ def robustness_markdown(result: Mapping[str, Any]) -> str:
     severities = sorted({severity for by_severity in conditions.values() for severity in by_severity})
     rows = []
     for name, by_severity in conditions.items():
-        first = next(iter(by_severity.values()))
         cells = [_cell(by_severity.get(severity)) for severity in severities]
-        lost = max(value["lost"] for value in by_severity.values())
-        rows.append((name, number(first["clean_auc"]), *cells, str(first["clips"]), str(lost)))
+        clips, lost = (max(value[count] for value in by_severity.values()) for count in ("clips", "lost"))
+        rows.append((name, number(_unchanged(by_severity.values())), *cells, str(clips), str(lost)))
     header = ("distortion", "unchanged", *(f"severity {s}" for s in severities), "clips", "lost at most")
     title = " ".join([result["dataset"]["name"], *result["dataset"]["splits"]])
     note = (
-        "AUC by severity, with the 95 % interval by bootstrap over identities. Only clips that have the stream which "
-        "is changed; `messenger` has one severity. A clip that lost its score leaves the AUC."
+        f"AUC by severity, with the 95 % interval, {drawn_over(result['bootstrap'])}. Only clips that have the stream "
+        "which is changed; `messenger` has one severity. A clip that lost its score leaves the AUC: there the AUC of "
+        "the other clips as they are stands before the arrow."
     )
     return f"# Robustness on {title}\n\n{note}\n\n{table(header, rows)}\n\nCommand: `{result['command']}`\n"
 
 
+def _unchanged(values: Iterable[Mapping[str, Any]]) -> float | None:
+    """The AUC of all the clips as they are; None where some lost their score at every severity."""
+    return next((value["clean_auc"] for value in values if not value["lost"]), None)
+
+
 def _cell(value: Mapping[str, Any] | None) -> str:
+    """The AUC; where clips lost their score, behind that of the same remaining clips as they are."""
     if value is None:
         return ""
     limits = value["interval"]
-    return number(value["auc"]) + (f" [{limits[0]:.2f}, {limits[1]:.2f}]" if limits else "")
+    before = f"{number(value['clean_auc'])} → " if value["lost"] else ""
+    return before + number(value["auc"]) + (f" [{limits[0]:.2f}, {limits[1]:.2f}]" if limits else "")
 
 
 def draw_curves(conditions: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> None:
-    """AUC over severity, 0 = unchanged; a profile is a point at its severity."""
+    """AUC over severity, 0 = unchanged; a profile is a point at its severity.
+
+    Where clips lost their score, a dotted line comes from the AUC of the same remaining clips as they are.
+    """
     figure = new_figure(9, 5)
     axis = figure.subplots()
     for number_, (name, by_severity) in enumerate(conditions.items()):
         known = sorted((int(s), value) for s, value in by_severity.items() if value["auc"] is not None)
         if not known:
             continue
-        points = [(0, known[0][1]["clean_auc"]), *((severity, value["auc"]) for severity, value in known)]
+        points = [(severity, value["auc"]) for severity, value in known]
+        unchanged = _unchanged(by_severity.values())
+        if unchanged is not None and name not in PROFILES:
+            points.insert(0, (0, unchanged))
         style = "*" if name in PROFILES else ("o-", "s--", "^:")[number_ // 10 % 3]
-        axis.plot(*zip(*(points[1:] if name in PROFILES else points), strict=True), style, label=name, ms=4)
+        (line,) = axis.plot(*zip(*points, strict=True), style, label=name, ms=4)
+        for severity, value in known:
+            if value["lost"]:
+                axis.plot([severity] * 2, [value["clean_auc"], value["auc"]], ":", color=line.get_color(), lw=1)
     axis.axhline(0.5, color="0.6", lw=0.8)
     axis.set(xlabel="severity (0 = unchanged)", ylabel="AUC", title="robustness")
     if axis.has_data():

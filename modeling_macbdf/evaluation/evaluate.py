@@ -1,11 +1,13 @@
 """What scored clips are worth: metrics, intervals, generators, categories, places in time, coverage.
 
 Nothing is dropped: clips without a score are counted by status, and appear in a worst-case column as if they had been
-answered wrongly with full confidence.
+answered wrongly with full confidence, by both streams, and without a place in time.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from .clusters import clusters
 from .score import Row
 
 EVEN_ODDS = 0.5
-_RATE_OF = {"reals_called_fake": (0,), "fakes_called_real": (1,), "inconclusive": (0, 1)}  # rate -> labels
+_MAX_FPR = (0.01, 0.05)
 
 
 def evaluate(rows: Sequence[Row], *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
@@ -41,7 +43,8 @@ def evaluate(rows: Sequence[Row], *, resamples: int = 1000, seed: int = 0) -> di
         "by_category": _by_category(rows),
         "by_answer": _by_answer(scored, resamples, seed),
         "streams": {name: stream_metrics(rows, name) for name in ("video", "audio")},
-        "worst_case": answer_metrics([_as_wrong(row) for row in rows if row["label"] is not None]),
+        "worst_case": answer_metrics([_as_wrong(row) for row in rows if row["label"] is not None])
+        | localisation_of(rows, worst_case=True),
         "coverage": coverage(rows),
         "scores": [{k: v for k, v in row.items() if k not in ("features", "masked")} for row in rows],
     }
@@ -64,7 +67,8 @@ def _names(rows: Sequence[Row], column: str) -> list[str]:
 def answer_metrics(rows: Sequence[Row]) -> dict[str, float | None]:
     """Metrics of the clip's answer; None where they are not defined (one class only, no pair)."""
     labels, scores = _columns(rows)
-    right = (scores >= EVEN_ODDS) == labels
+    rates = _rates(rows, labels, scores)
+    right = rates.pop("accuracy")
     values = {
         "auc": metrics.auc(labels, scores),
         "macro_auc": float("nan"),
@@ -75,10 +79,9 @@ def answer_metrics(rows: Sequence[Row]) -> dict[str, float | None]:
         "macro_f1_streams": metrics.macro_f1(*_stream_answers(rows)[:2]),
         "ece": metrics.expected_calibration_error(labels, scores) if len(labels) else float("nan"),
         "brier": float(brier_score_loss(labels, scores, pos_label=1)) if len(labels) else float("nan"),
-        **_verdict_rates(labels, _names(rows, "verdict")),
-        "pair_accuracy": metrics.pair_accuracy(labels, scores, _names(rows, "pair")),
+        **{name: _mean(of_clips) for name, of_clips in rates.items()},
     }
-    return {name: None if np.isnan(value) else value for name, value in values.items()}
+    return {name: metrics.known(value) for name, value in values.items()}
 
 
 def _ranked(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
@@ -88,8 +91,7 @@ def _ranked(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> dict
         "macro_auc_balanced": metrics.macro_auc(labels, scores, generators, sources),
         "average_precision": float(average_precision_score(labels, scores)),
         "eer": metrics.equal_error_rate(labels, scores),
-        "tpr_at_fpr_0.01": metrics.tpr_at_fpr(labels, scores, 0.01),
-        "tpr_at_fpr_0.05": metrics.tpr_at_fpr(labels, scores, 0.05),
+        **{f"tpr_at_fpr_{bound}": metrics.tpr_at_fpr(labels, scores, bound) for bound in _MAX_FPR},
         "ece_balanced": metrics.expected_calibration_error(
             labels, scores, weights=metrics.even_odds_weights(labels, sources)
         ),
@@ -97,15 +99,20 @@ def _ranked(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> dict
 
 
 def _mean(values: np.ndarray) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+    """The mean of the values that are not NaN; NaN without any."""
+    known = values[~np.isnan(values)]
+    return float(np.mean(known)) if len(known) else float("nan")
 
 
-def _verdict_rates(labels: np.ndarray, verdicts: Sequence[str]) -> dict[str, float]:
-    given = np.array(verdicts, dtype=object)
+def _rates(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
+    """Shares by what each clip (N,) counts in them, 0 to 1; NaN where it does not count."""
+    given = np.array(_names(rows, "verdict"), dtype=object)
     return {
-        "reals_called_fake": _mean(given[labels == 0] == "fake"),
-        "fakes_called_real": _mean(given[labels == 1] == "real"),
-        "inconclusive": _mean(given == "inconclusive"),
+        "accuracy": ((scores >= EVEN_ODDS) == labels).astype(float),
+        "reals_called_fake": np.where(labels == 0, given == "fake", np.nan).astype(float),
+        "fakes_called_real": np.where(labels == 1, given == "real", np.nan).astype(float),
+        "inconclusive": (given == "inconclusive").astype(float),
+        "pair_accuracy": metrics.pair_wins(labels, scores, _names(rows, "pair")),
     }
 
 
@@ -126,13 +133,13 @@ def intervals(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, tuple
         return {}
     identities, _ = clusters(rows)
     found = bootstrap.intervals(_statistics(rows, labels, scores), identities, resamples=resamples, seed=seed)
-    rates = _verdict_rates(labels, _names(rows, "verdict"))
+    shares = {name: (_mean(of_clips), ~np.isnan(of_clips)) for name, of_clips in _rates(rows, labels, scores).items()}
+    for bound in _MAX_FPR:
+        shares[f"tpr_at_fpr_{bound}"] = (metrics.tpr_at_fpr(labels, scores, bound), labels == 1)
     exact = {
-        name: bootstrap.rate_interval(
-            rates[name], len({who for who, label in zip(identities, labels, strict=True) if label in of})
-        )
-        for name, of in _RATE_OF.items()
-        if rates[name] in (0.0, 1.0)
+        name: bootstrap.rate_interval(share, len(set(compress(identities, counts))))
+        for name, (share, counts) in shares.items()
+        if share in (0.0, 1.0)
     }
     return found | exact
 
@@ -140,8 +147,7 @@ def intervals(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, tuple
 def _statistics(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> dict[str, bootstrap.Statistic]:
     generators, sources = _names(rows, "generator"), _names(rows, "source")
     ranking = bootstrap.Ranking(labels, scores)
-    right = ((scores >= EVEN_ODDS) == labels).astype(float)
-    given = np.array(_names(rows, "verdict"), dtype=object)
+    rates = _rates(rows, labels, scores)
     true, answers, chosen = _stream_answers(rows)
     found: dict[str, bootstrap.Statistic] = {
         "auc": ranking.auc,
@@ -149,17 +155,12 @@ def _statistics(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> 
         "macro_auc_balanced": bootstrap.macro_auc(labels, scores, generators, sources),
         "average_precision": ranking.average_precision,
         "eer": ranking.equal_error_rate,
-        "tpr_at_fpr_0.01": lambda weights: ranking.tpr_at_fpr(weights, 0.01),
-        "tpr_at_fpr_0.05": lambda weights: ranking.tpr_at_fpr(weights, 0.05),
-        "accuracy": bootstrap.weighted_mean(right),
-        "balanced_accuracy": bootstrap.balanced_mean(labels, right),
+        **{f"tpr_at_fpr_{bound}": partial(ranking.tpr_at_fpr, max_fpr=bound) for bound in _MAX_FPR},
+        "balanced_accuracy": bootstrap.balanced_mean(labels, rates["accuracy"]),
         "ece": bootstrap.calibration_error(labels, scores),
         "ece_balanced": bootstrap.calibration_error(labels, scores, sources=sources),
         "brier": bootstrap.weighted_mean((scores - labels) ** 2),
-        "reals_called_fake": bootstrap.weighted_mean(np.where(labels == 0, given == "fake", np.nan).astype(float)),
-        "fakes_called_real": bootstrap.weighted_mean(np.where(labels == 1, given == "real", np.nan).astype(float)),
-        "inconclusive": bootstrap.weighted_mean((given == "inconclusive").astype(float)),
-        "pair_accuracy": bootstrap.weighted_mean(metrics.pair_wins(labels, scores, _names(rows, "pair"))),
+        **{name: bootstrap.weighted_mean(of_clips) for name, of_clips in rates.items()},
     }
     if chosen.any():
         f1 = bootstrap.macro_f1(true, answers, len(metrics.STREAM_CLASSES))
@@ -167,14 +168,21 @@ def _statistics(rows: Sequence[Row], labels: np.ndarray, scores: np.ndarray) -> 
     return found
 
 
-def localisation_of(rows: Sequence[Row]) -> dict[str, float | None]:
-    """AP@IoU, AR@N and the AUC of steps over the judged clips whose forged segments are known; nothing without any."""
-    known = [row for row in rows if row.get("segments_s") is not None and row.get("curve") is not None]
+def localisation_of(rows: Sequence[Row], worst_case: bool = False) -> dict[str, float | None]:
+    """AP@IoU, AR@N and the AUC of steps over the judged clips whose forged segments are known; nothing without any.
+
+    In the worst case clips that were not judged count too, with no proposal; of their steps nothing can be said.
+    """
+    known = [row for row in rows if row.get("segments_s") is not None and (row.get("curve") or worst_case)]
     if not any(row["segments_s"] for row in known):
         return {}
-    found, segments = [proposals(row["curve"]) for row in known], [row["segments_s"] for row in known]
-    aucs = np.array([_step_auc(row["curve"], row["segments_s"]) for row in known])
-    return localisation.localisation_metrics(found, segments) | {"step_auc": _none(_mean(aucs[~np.isnan(aucs)]))}
+    found = [proposals(row["curve"]) if row.get("curve") else [] for row in known]
+    places: dict[str, float | None] = {}
+    places |= localisation.localisation_metrics(found, [row["segments_s"] for row in known])
+    if not worst_case:
+        aucs = np.array([_step_auc(row["curve"], row["segments_s"]) for row in known])
+        places["step_auc"] = metrics.known(_mean(aucs))
+    return places
 
 
 def _step_auc(curve: dict[str, Any], segments: Sequence[localisation.Segment]) -> float:
@@ -191,20 +199,16 @@ def proposals(curve: dict[str, Any]) -> list[localisation.Proposal]:
     return localisation.propose(1 / (1 + np.exp(-log_odds)), curve["first_step"], curve["rate_hz"])
 
 
-def _by_generator(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+def _by_generator(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
     labels, scores = _columns(rows)
     generators, sources = _names(rows, "generator"), _names(rows, "source")
     plain = metrics.generator_aucs(labels, scores, generators)
     balanced = metrics.generator_aucs(labels, scores, generators, metrics.source_weights(labels, sources))
     counts = Counter(name for name, label in zip(generators, labels, strict=True) if label == 1)
     return {
-        name: {"clips": counts[name], "auc": _none(plain[name]), "auc_balanced": _none(balanced[name])}
+        name: {"clips": counts[name], "auc": metrics.known(plain[name]), "auc_balanced": metrics.known(balanced[name])}
         for name in plain
     }
-
-
-def _none(value: float) -> Any:
-    return None if np.isnan(value) else value
 
 
 def category(row: Row) -> str:
@@ -225,8 +229,8 @@ def _by_category(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
         result[name] = {
             "clips": sum(category(row) == name for row in labelled),
             "scored": len(own),
-            "accuracy": _none(_mean((scores >= EVEN_ODDS) == labels)),
-            "auc": _none(metrics.auc(*_columns(beside))),
+            "accuracy": metrics.known(_mean((scores >= EVEN_ODDS) == labels)),
+            "auc": metrics.known(metrics.auc(*_columns(beside))),
         }
     return result
 
@@ -242,7 +246,7 @@ def _by_answer(rows: Sequence[Row], resamples: int, seed: int) -> dict[str, dict
             ranking = {"auc": bootstrap.Ranking(labels, scores).auc}
             limits = bootstrap.intervals(ranking, clusters(own)[0], resamples=resamples, seed=seed)
         counts = {"reals": int((labels == 0).sum()), "fakes": int((labels == 1).sum())}
-        result[status] = {**counts, "auc": _none(metrics.auc(labels, scores)), "interval": limits.get("auc")}
+        result[status] = {**counts, "auc": metrics.known(metrics.auc(labels, scores)), "interval": limits.get("auc")}
     return result
 
 
@@ -254,15 +258,16 @@ def stream_metrics(rows: Sequence[Row], answer: str) -> dict[str, float | int | 
     for name, column in (("auc", label), ("auc_against_clip", "label")):
         known = [row for row in scored if row[column] is not None]
         value = metrics.auc(np.array([row[column] for row in known], int), np.array([row[score] for row in known]))
-        result[name] = _none(value)
+        result[name] = metrics.known(value)
     return result
 
 
 def _as_wrong(row: Row) -> Row:
-    """A clip without a score, as the worst answer that it could have got."""
+    """A clip without a score with the worst answers that it could have got, those of labelled streams too."""
     if row["p_fake"] is not None:
         return row
-    return {**row, "p_fake": 1.0 - row["label"], "verdict": "real" if row["label"] else "fake"}
+    wrong = {score: 1.0 - row[label] for score, label in ANSWERS.values() if row[label] is not None}
+    return {**row, **wrong, "verdict": "real" if row["label"] else "fake"}
 
 
 def coverage(rows: Sequence[Row]) -> dict[str, Any]:

@@ -12,6 +12,11 @@ from sklearn.metrics import f1_score, roc_auc_score, roc_curve
 STREAM_CLASSES = ("RealVideo-RealAudio", "RealVideo-FakeAudio", "FakeVideo-RealAudio", "FakeVideo-FakeAudio")
 
 
+def known(value: float) -> float | None:
+    """The value; None for NaN, which stands for "not defined" here and which JSON does not have."""
+    return None if np.isnan(value) else value
+
+
 def source_weights(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
     """Weights (N,) that give every source of real clips the same total weight; a fake weighs 1.
 
@@ -54,7 +59,12 @@ def macro_auc(
 
 
 def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
-    """The error rate where false alarms and misses are equally frequent, linearly interpolated on the ROC curve."""
+    """The error rate where false alarms and misses are equally frequent, linearly interpolated on the ROC curve.
+
+    NaN if only one class is there.
+    """
+    if len(set(labels.tolist())) < 2:
+        return float("nan")
     false_alarms, hits, _ = roc_curve(labels, scores)
     gap = false_alarms - (1 - hits)
     after = int(np.argmax(gap >= 0))
@@ -65,7 +75,12 @@ def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def tpr_at_fpr(labels: np.ndarray, scores: np.ndarray, max_fpr: float) -> float:
-    """The largest share of fakes found while at most `max_fpr` of the reals are called fake (no interpolation)."""
+    """The largest share of fakes found while at most `max_fpr` of the reals are called fake (no interpolation).
+
+    NaN if only one class is there.
+    """
+    if len(set(labels.tolist())) < 2:
+        return float("nan")
     false_alarms, hits, _ = roc_curve(labels, scores, drop_intermediate=False)
     return float(hits[false_alarms <= max_fpr].max())
 
@@ -95,11 +110,9 @@ def stream_classes(video: np.ndarray, audio: np.ndarray) -> np.ndarray:
 
 
 def macro_f1(labels: np.ndarray, answers: np.ndarray) -> float:
-    """Mean F1 over the four real/fake x video/audio classes; NaN without a clip. A class nobody is in counts as 0."""
-    if not len(labels):
-        return float("nan")
-    classes = list(range(len(STREAM_CLASSES)))
-    return float(f1_score(labels, answers, labels=classes, average="macro", zero_division=0))
+    """Mean F1 over those of the four real/fake x video/audio classes that clips are in; NaN if fewer than two are."""
+    classes = sorted(set(labels.tolist()))
+    return float(f1_score(labels, answers, labels=classes, average="macro")) if len(classes) > 1 else float("nan")
 
 
 def even_odds_weights(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
@@ -116,7 +129,14 @@ def even_odds_weights(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
 def expected_calibration_error(
     labels: np.ndarray, probabilities: np.ndarray, bins: int = 10, weights: np.ndarray | None = None
 ) -> float:
-    """Mean distance between stated probability and observed share of fakes, over equal-width bins by their weight."""
+    """Mean distance between stated probability and observed share of fakes, over equal-width bins by their weight.
+
+    Raises:
+        ValueError: a probability is NaN or outside [0, 1].
+    """
+    wrong = probabilities[~((probabilities >= 0) & (probabilities <= 1))]
+    if len(wrong):
+        raise ValueError(f"probabilities must be numbers in [0, 1], but got {wrong[0]}")
     weights = np.ones(len(labels)) if weights is None else weights
     index = np.minimum((probabilities * bins).astype(int), bins - 1)
     gaps = np.bincount(index, weights * (labels - probabilities), minlength=bins)

@@ -48,8 +48,9 @@ def _roc(result: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray) -> "
     figure = new_figure(5, 5)
     axis = figure.subplots()
     false_alarms, hits, _ = roc_curve(labels, scores)
-    low, high = result["intervals"]["auc"]
-    axis.plot(false_alarms, hits, label=f"AUC {result['metrics']['auc']:.3f} [{low:.3f}, {high:.3f}]")
+    limits = result["intervals"].get("auc")  # too few people give none
+    bounds = f" [{limits[0]:.3f}, {limits[1]:.3f}]" if limits else ""
+    axis.plot(false_alarms, hits, label=f"AUC {result['metrics']['auc']:.3f}{bounds}")
     axis.plot([0, 1], [0, 1], color="0.6", lw=0.8)
     axis.set(xlabel="reals called fake", ylabel="fakes called fake", title="ROC")
     axis.legend(loc="lower right")

@@ -258,17 +258,13 @@ def _summary(rows: Sequence[Row], condition: str, resamples: int, seed: int) -> 
     return {
         "clips": len(touched),
         "lost": len(touched) - len(both),
-        "auc": _known(metrics.auc(labels, scores)),
+        "auc": metrics.known(metrics.auc(labels, scores)),
         "interval": limits.get("auc"),
-        "clean_auc": _known(metrics.auc(labels, clean)),
-        "mean_shift": _known(float(np.mean(scores - clean)) if len(both) else float("nan")),
+        "clean_auc": metrics.known(metrics.auc(labels, clean)),
+        "mean_shift": metrics.known(float(np.mean(scores - clean)) if len(both) else float("nan")),
         "reals_called_fake": _rate(both, 0, "fake"),
         "inconclusive": _rate(both, None, "inconclusive"),
     }
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value
 
 
 def _rate(both: Sequence[tuple[Row, Mapping[str, Any]]], label: int | None, verdict: str) -> float | None:

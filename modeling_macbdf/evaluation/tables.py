@@ -13,13 +13,12 @@ def evaluation_markdown(result: Mapping[str, Any], level: int = 2) -> str:
         result: of `macbdf evaluate`; "about" is a sentence on the clips.
         level: of the heading.
     """
-    covered, draws = result["coverage"], result["bootstrap"]
+    covered = result["coverage"]
     parts = [
         f"{'#' * level} Results on {title_of(result)}",
         result.get("about", ""),
         f"{covered['scored']} of {covered['clips']} clips scored ({_counts(covered['by_status'])}). Intervals: 95 %, "
-        f"{draws['resamples']} bootstrap draws over {draws['over']}, seed {draws['seed']}; "
-        "a rate of 0 or 1 has the exact one of as many people.",
+        f"{drawn_over(result['bootstrap'])}; a rate of 0 or 1 has the exact one of as many people.",
         _metrics(result),
         _answers(result.get("by_answer") or {}),
         _streams(result["streams"]),
@@ -29,6 +28,12 @@ def evaluation_markdown(result: Mapping[str, Any], level: int = 2) -> str:
         f"Command: `{result['command']}`",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def drawn_over(draws: Mapping[str, Any]) -> str:
+    """How the intervals of a result were made; results of earlier versions do not say how many there are to draw."""
+    many = f" ({draws['clusters']} of them)" if "clusters" in draws else ""
+    return f"{draws['resamples']} bootstrap draws over {draws['over']}{many}, seed {draws['seed']}"
 
 
 def title_of(result: Mapping[str, Any]) -> str:

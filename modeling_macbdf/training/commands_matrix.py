@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.commands import add_resamples_argument
 from ..report import dump_json, write_atomically
 from .matrix import draw_matrix, load_matrix, matrix_markdown
 from .matrix import run_matrix as run
@@ -17,7 +18,7 @@ def add_matrix_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="write the result as JSON")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write a Markdown table and a plot there")
     parser.add_argument("--device", default="auto", help="to test on (default: auto)")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap draws over identities (default: 1000)")
+    add_resamples_argument(parser)
 
 
 def run_matrix(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -58,7 +58,7 @@ REFERENCES = {
     "macro_f1": (
         bootstrap.macro_f1(LABELS + 1, (SCORES > 0.5).astype(int), 4),
         lambda w: f1_score(
-            LABELS + 1, SCORES > 0.5, labels=range(4), average="macro", sample_weight=w, zero_division=0
+            LABELS + 1, SCORES > 0.5, labels=sorted(set(LABELS[drawn(w)] + 1)), average="macro", sample_weight=w
         ),
     ),
     "macro_auc": (
@@ -89,7 +89,8 @@ def test_weights_of_one_give_the_metric_itself(name):
 
 def test_a_draw_of_one_class_has_no_value_and_does_not_spoil_the_interval():
     weights = np.stack([np.ones(60), (LABELS == 1).astype(float)])
-    for many in (RANKING.auc, RANKING.average_precision, RANKING.equal_error_rate):
+    f1 = bootstrap.macro_f1(LABELS, (SCORES > 0.5).astype(int), 4)
+    for many in (RANKING.auc, RANKING.average_precision, RANKING.equal_error_rate, f1):
         assert np.isfinite(many(weights)).tolist() == [True, False]
 
 

@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from modeling_macbdf import cli
 from modeling_macbdf.evaluation.masked import MODEL_PROBES
+from modeling_macbdf.evaluation.plots import draw_all
 from modeling_macbdf.evaluation.probes import FEATURE_PROBES
 
 
@@ -28,6 +29,7 @@ def test_the_result_has_the_promised_keys(evaluated):
     code, _, result = evaluated
     assert code == 1, "one file could not be scored"
     assert {"metrics", "intervals", "scores", "coverage", "probes"} <= set(result)
+    assert result["bootstrap"] == {"resamples": 50, "seed": 0, "over": "identities", "clusters": 3}
     assert all({"path", "label", "p_fake", "status"} <= set(row) for row in result["scores"])
     assert result["coverage"]["by_status"] == {"not_media/fake": 1, "scored/fake": 6, "scored/real": 3}
     assert set(result["by_category"]) == {"RealVideo-RealAudio", "RealVideo-FakeAudio", "FakeVideo-RealAudio"}
@@ -62,7 +64,7 @@ def test_tables_and_plots_are_written_and_the_log_is_gone(evaluated):
     names = {"evaluation.md", "roc.png", "reliability.png", "histograms.png", "timelines.png"}
     assert {path.name for path in (folder / "out").iterdir()} == names
     text = (folder / "out" / "evaluation.md").read_text()
-    assert "9 of 10 clips scored" in text
+    assert "9 of 10 clips scored" in text and "50 bootstrap draws over identities (3 of them), seed 0" in text
     assert f"| auc | {result['metrics']['auc']:.3f} |" in text
     assert "| FakeVideo-RealAudio | 4 | 3 |" in text
     assert "Warning: " in text or not result["probes"]["warnings"]
@@ -91,6 +93,26 @@ def test_robustness_changes_the_media_and_counts_what_is_lost(fakeavceleb_tree, 
     )
     assert "| jpeg |" in (tmp_path / "out" / "robustness.md").read_text()
     assert (tmp_path / "out" / "robustness.png").is_file()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "robustness"])
+def test_no_draws_at_all_are_refused_before_anything_is_scored(
+    fakeavceleb_tree, tiny_folder, tmp_path, capsys, command
+):
+    """Plots once ended in a KeyError after hours of scoring."""
+    options = ["--dataset", "fakeavceleb", "--root", fakeavceleb_tree, "--json", tmp_path / "r.json"]
+    with pytest.raises(SystemExit):
+        run(command, "--model", tiny_folder, *options, "--resamples", 0)
+    assert "--resamples: it must be a whole number of at least 1, but got '0'" in capsys.readouterr().err
+
+
+def test_clips_of_one_person_are_drawn_without_an_interval(tmp_path):
+    rows = [
+        {"label": label, "p_fake": p, "path": "a.mp4", "curve": None, "segments_s": None}
+        for label, p in [(0, 0.1), (1, 0.9)]
+    ]
+    drawn = draw_all({"scores": rows, "intervals": {}, "metrics": {"auc": 1.0, "ece": 0.1}}, tmp_path)
+    assert tmp_path / "roc.png" in drawn
 
 
 def test_an_unknown_distortion_is_a_usage_error(fakeavceleb_tree, tiny_folder, tmp_path, capsys):

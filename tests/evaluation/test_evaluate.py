@@ -43,6 +43,22 @@ def test_worst_case_takes_unscored_clips_as_wrong():
     assert result["worst_case"]["reals_called_fake"] == pytest.approx(1 / 3)
 
 
+def test_worst_case_takes_the_streams_and_the_places_of_unscored_clips_too():
+    """They were once left out of the four-class F1, and no worst case of the places was told at all."""
+    both = {"audio_label": 1, "p_fake_audio": 0.9}
+    rows = [row(0, 0.1, audio_label=0, p_fake_audio=0.1), row(1, 0.9, **both), row(1, None, audio_label=1)]
+    result = evaluate(rows, resamples=10)
+    assert result["metrics"]["macro_f1_streams"] == 1.0
+    # The unscored fake counts as RealVideo-RealAudio: F1 of both classes is 2/3.
+    assert result["worst_case"]["macro_f1_streams"] == pytest.approx(2 / 3)
+    curve = {"rate_hz": 5.0, "first_step": 0, "log_odds": [-3.0] * 10 + [3.0] * 5 + [-3.0] * 10}
+    found = row(1, 0.9, segments_s=[(2.0, 3.0)], curve=curve)
+    result = evaluate([row(0, 0.1), found, row(1, None, segments_s=[(2.0, 3.0)], curve=None)], resamples=10)
+    assert (result["metrics"]["ap_at_iou_0.5"], result["worst_case"]["ap_at_iou_0.5"]) == (1.0, 0.5)
+    assert (result["metrics"]["ar_at_5"], result["worst_case"]["ar_at_5"]) == (1.0, 0.5)
+    assert "step_auc" not in result["worst_case"]
+
+
 def test_verdict_rates():
     values = answer_metrics(ROWS[:4])
     assert values["reals_called_fake"] == 0.0
@@ -64,6 +80,22 @@ def test_a_rate_of_none_or_all_has_an_exact_interval():
     limits = evaluate(rows, resamples=50)["intervals"]
     assert limits["reals_called_fake"] == pytest.approx((0.0, 0.3085), abs=1e-4)
     assert limits["inconclusive"] == pytest.approx((0.8316, 1.0), abs=1e-4)
+
+
+def test_every_rate_of_none_or_all_has_an_exact_interval():
+    """Pairs, accuracy and hits at a bound once had [1, 1], as the cards say that they have not."""
+    rows = [row(label, 0.1 + 0.8 * label, identity=f"{label}-{i}", pair=str(i)) for label in (0, 1) for i in range(10)]
+    result = evaluate(rows, resamples=50)
+    for name in ("accuracy", "pair_accuracy", "tpr_at_fpr_0.01", "tpr_at_fpr_0.05"):
+        assert result["metrics"][name] == 1.0
+        assert result["intervals"][name] == pytest.approx((0.6915, 1.0), abs=1e-4), "ten pairs of people"
+
+
+def test_clips_of_one_person_have_no_bootstrap_interval():
+    """Every draw is the same: it once had zero width."""
+    limits = evaluate([row(0, 0.1), row(0, 0.6), row(1, 0.9), row(1, 0.3)], resamples=10)["intervals"]
+    assert "auc" not in limits
+    assert limits["reals_called_fake"] == pytest.approx((0.0, 0.975)), "an exact one, of one person"
 
 
 def test_files_with_and_without_sound_are_also_ranked_apart():
@@ -110,7 +142,8 @@ def test_four_class_f1_takes_clips_with_both_streams_judged_and_labelled():
         row(1, 0.9, video_label=1, audio_label=1, p_fake_audio=0.8),
         row(1, 0.9, video_label=1, audio_label=None, p_fake_audio=0.8),
     ]
-    assert answer_metrics(rows)["macro_f1_streams"] == pytest.approx(0.5)  # two of four classes, both right
+    assert answer_metrics(rows)["macro_f1_streams"] == 1.0  # two classes are there, both right
+    assert answer_metrics(rows[:1])["macro_f1_streams"] is None, "one class is no choice"
 
 
 def test_known_segments_are_localised_from_the_step_scores():

@@ -26,6 +26,12 @@ def test_points_of_the_curve_and_calibration(load):
     assert load("tpr_at_fpr").compute(**PAIR, max_fpr=0.0) == {"tpr_at_fpr": pytest.approx(2 / 3)}
     even = {"predictions": np.full(100, 0.95), "references": np.arange(100) % 2}
     assert load("ece").compute(**even) == {"ece": pytest.approx(0.45)}
+    with pytest.raises(ValueError, match="probabilities must be numbers"):
+        load("ece").compute(predictions=[2.0], references=[1])
+    reals = {"predictions": [0.1, 0.2], "references": [0, 0]}
+    assert np.isnan(load("eer").compute(**reals)["eer"]) and np.isnan(
+        load("tpr_at_fpr").compute(**reals)["tpr_at_fpr"]
+    )
 
 
 def test_macro_over_generators_and_pairs(load):

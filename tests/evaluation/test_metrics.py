@@ -39,6 +39,14 @@ def test_equal_error_rate_of_known_curves():
     assert metrics.equal_error_rate(LABELS, LABELS.astype(float)) == 0.0
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_has_no_point_on_the_curve(label):
+    """The equal error rate of reals alone was once 0, and hits among fakes alone an error."""
+    labels = np.full(3, label)
+    assert np.isnan(metrics.equal_error_rate(labels, SCORES[:3]))
+    assert np.isnan(metrics.tpr_at_fpr(labels, SCORES[:3], 0.05))
+
+
 def test_equal_error_rate_of_chance_is_a_half():
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 4000)
@@ -61,6 +69,13 @@ def test_calibration_error_of_overconfidence():
     assert metrics.expected_calibration_error(labels, np.full(100, 0.95)) == pytest.approx(0.45)
 
 
+@pytest.mark.parametrize("wrong", [1.5, -0.1, float("nan")])
+def test_a_calibration_error_is_of_probabilities(wrong):
+    """Log-odds once gave a number all the same."""
+    with pytest.raises(ValueError, match=f"probabilities must be numbers in .0, 1., but got {wrong}"):
+        metrics.expected_calibration_error(np.array([0, 1]), np.array([0.5, wrong]))
+
+
 def test_at_even_odds_the_share_of_fakes_and_of_a_source_does_not_count():
     """Nine fakes to one real clip, and a source with nine times as many reals, change nothing."""
     labels = np.array([1] * 90 + [0] * 9 + [0])
@@ -80,3 +95,11 @@ def test_four_classes_of_streams():
     assert metrics.macro_f1(classes, classes) == 1.0
     assert metrics.macro_f1(classes, np.zeros(4, int)) == pytest.approx(0.4 / 4)  # one class at F1 2/5
     assert np.isnan(metrics.macro_f1(np.zeros(0, int), np.zeros(0, int)))
+
+
+def test_classes_that_nobody_is_in_do_not_count():
+    """A perfect detector once had .5 where two of the four classes are present."""
+    two = np.array([0, 3, 3])
+    assert metrics.macro_f1(two, two) == 1.0
+    assert metrics.macro_f1(two, np.array([0, 3, 1])) == pytest.approx((1 + 2 / 3) / 2)
+    assert np.isnan(metrics.macro_f1(np.array([3, 3]), np.array([3, 3])))

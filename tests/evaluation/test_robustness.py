@@ -8,6 +8,7 @@ import pytest
 
 from modeling_macbdf.data.records import ClipRecord
 from modeling_macbdf.evaluation import robustness
+from modeling_macbdf.evaluation.commands_robustness import draw_curves, robustness_markdown
 from modeling_macbdf.evaluation.robustness import robust_row, summarize
 from modeling_macbdf.media.outcomes import MediaError, Status
 from modeling_macbdf.media.write import WriteOptions, write_clip
@@ -111,3 +112,26 @@ def test_a_clip_with_too_many_frames_for_memory_is_lost_by_name(detector, talkin
         assert (said["status"], said["p_fake"]) == ("too_large", None)
         assert "held for distortions" in said["reason"]
     assert {name: summarize([row])[name]["1"]["lost"] for name, _ in wanted} == {"jpeg": 1, "h264": 1, "opus": 1}
+
+
+def test_a_severity_that_loses_clips_is_shown_beside_the_same_clips_unchanged(tmp_path):
+    """The first severity's unchanged AUC once stood beside all of them."""
+    rows = []
+    for number, (label, clean, changed) in enumerate([(0, 0.1, 0.2), (0, 0.95, None), (1, 0.8, 0.7), (1, 0.9, 0.1)]):
+        said = {name: {"p_fake": p, "verdict": "inconclusive"} for name, p in (("blur/1", clean), ("blur/2", changed))}
+        row = {"label": label, "p_fake": clean, "identity": str(number), "pair": ""}
+        rows.append(row | {"conditions": said})
+    found = summarize(rows, resamples=5)
+    result = {
+        "conditions": found, "dataset": {"name": "made", "splits": []}, "command": "macbdf robustness",
+        "bootstrap": {"resamples": 5, "over": "identities", "clusters": 4, "seed": 0},
+    }  # fmt: skip
+    assert "5 bootstrap draws over identities (4 of them), seed 0" in robustness_markdown(result)
+    line = next(line for line in robustness_markdown(result).splitlines() if line.startswith("| blur"))
+    _, name, unchanged, first, second, clips, lost, _ = (cell.strip() for cell in line.split("|"))
+    assert (name, unchanged, clips, lost) == ("blur", "0.500", "4", "1")
+    assert first.startswith("0.500 [") and second.startswith("1.000 → 0.500")
+    always_lost = {"conditions": {"blur": {"2": found["blur"]["2"]}}}
+    assert "| blur | - | 1.000 → 0.500" in robustness_markdown(result | always_lost)
+    draw_curves(found | {"noise": always_lost["conditions"]["blur"]}, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").is_file()
