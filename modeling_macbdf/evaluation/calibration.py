@@ -16,7 +16,8 @@ ANSWERS = {
     "video": ("p_fake_video", "video_label"),
     "audio": ("p_fake_audio", "audio_label"),
 }
-THRESHOLDS = "thresholds"  # the part of a calibration that is no answer
+# Parts of a calibration that can be set by themselves. Picture and joint answer share one scale: neither is alone.
+THRESHOLDS, VOICE = "thresholds", "audio"
 
 IDENTITY: dict[str, Any] = {
     "joint": [1.0, 0.0],
@@ -50,13 +51,18 @@ def fit_platt(labels: np.ndarray, log_odds: np.ndarray, weights: np.ndarray | No
 def false_alarm_threshold(probabilities_of_reals: np.ndarray, max_false_alarms: float = 0.05) -> float:
     """The smallest threshold at or above which at most `max_false_alarms` of the real clips lie.
 
-    It stands half-way to the next real clip below, so that it does not depend on the last digit of one score.
+    It stands half-way between two different scores of real clips, so that it does not depend on the last digit of one;
+    clips of equal score stay on one side of it.
+
+    Args:
+        probabilities_of_reals: (N,) in [0, 1), at least one.
+        max_false_alarms: a share.
     """
     ranked = np.sort(probabilities_of_reals)[::-1]
     allowed = int(np.floor(max_false_alarms * len(ranked)))
     highest_accepted = ranked[allowed] if allowed < len(ranked) else 0.0
-    next_above = ranked[allowed - 1] if allowed else 1.0
-    return float((highest_accepted + next_above) / 2)
+    above = ranked[ranked > highest_accepted]
+    return float((highest_accepted + (above[-1] if len(above) else 1.0)) / 2)
 
 
 def miss_threshold(probabilities_of_fakes: np.ndarray, max_misses: float = 0.05) -> float:
@@ -68,7 +74,16 @@ def verdict_thresholds(labels: np.ndarray, probabilities: np.ndarray) -> Mapping
     """`fake_above` (at most 5 % of reals at or above it) and `real_below` (at most 5 % of fakes at or below it).
 
     Each stays on its own side of even odds, so that no file is called fake at p < 0.5 or real at p > 0.5.
+
+    Raises:
+        ValueError: there is no real or no forged clip.
     """
+    reals, fakes = (int((labels == label).sum()) for label in (0, 1))
+    if not (reals and fakes):
+        raise ValueError(
+            f"verdict thresholds need clips of both classes that are not inconclusive for another reason than their "
+            f"score, but there are {reals} real and {fakes} fake ones"
+        )
     return {
         "real_below": min(miss_threshold(probabilities[labels == 1]), 0.5),
         "fake_above": max(false_alarm_threshold(probabilities[labels == 0]), 0.5),
@@ -83,7 +98,7 @@ def calibrate(rows: Sequence[Mapping[str, Any]], source: str) -> dict[str, Any]:
         source: which data and which split, in words; stored beside the numbers.
 
     Raises:
-        ValueError: if no answer has scored clips of both classes.
+        ValueError: no clips of both classes are left that have a score and may set a threshold.
     """
     rows = _labelled(rows)
     maps = _maps(rows)
@@ -96,6 +111,7 @@ def with_thresholds(
     """The calibration with verdict thresholds and distance limits from other clips; what a probability means stays.
 
     For clips that a verdict must hold for, but that should not say what is likely: forgeries made for the purpose.
+    What these clips do not set, such as the thresholds of a voice alone, stays too.
 
     Args:
         calibration: of `calibrate`.
@@ -105,30 +121,29 @@ def with_thresholds(
         ValueError: nothing to add to, or clips of one class only.
     """
     old = _whole(calibration, THRESHOLDS)
-    return {**old, **_limits(_labelled(rows), old), "source": _with_source(old, THRESHOLDS, source)}
+    new = _limits(_labelled(rows), old)
+    kept = {part: old.get(part, {}) | new[part] for part in ("alone", "distance_limit")}
+    return {**old, **new, **kept, "source": _with_source(old, THRESHOLDS, source)}
 
 
 def _limits(rows: Sequence[Mapping[str, Any]], maps: Mapping[str, Any]) -> dict[str, Any]:
-    """The verdict thresholds, the distance limits, and how many clips they come from.
+    """The verdict thresholds, the distance limits, and how many clips the thresholds come from.
 
     Files with one stream have thresholds of their own ("alone"), further out where they must be: what is seldom wrong
     over all files may often be wrong over those.
     """
     # Every clip by the answer that a user would be given: sound and picture together, or the only stream that it has.
-    given = {kind: [row for row in rows if _kind(row) == kind] for kind in ANSWERS if kind in maps}
-    every = [row for kind in given for row in given[kind]]
-    if not _both_classes(every):
-        raise ValueError(f"rows must hold scored clips of both classes, but hold {sorted(set(map(_label, every)))}")
-    both = given.get("joint", [])
-    if not _both_classes(both):
-        both, given = every, {}
-    whole = _thresholds(both, maps)
-    own = {kind: _thresholds(given[kind], maps) for kind in given if kind != "joint" and _both_classes(given[kind])}
+    given = {kind: [row for row in _spoken(rows) if _kind(row) == kind] for kind in ANSWERS if kind in maps}
+    apart = {kind: own for kind, own in given.items() if _both_classes(own)}
+    if "joint" not in apart:
+        apart = {"joint": [row for own in given.values() for row in own]}
+    clips = sum(len(own) for own in apart.values())
+    whole = _thresholds(apart.pop("joint"), maps)
     return {
         **whole,
-        "alone": {kind: _further_out(thresholds, whole) for kind, thresholds in own.items()},
+        "alone": {kind: _further_out(_thresholds(own, maps), whole) for kind, own in apart.items()},
         "distance_limit": distance_limits(rows),
-        "clips": len(every),
+        "clips": clips,
     }
 
 
@@ -164,37 +179,36 @@ def _both_classes(rows: Sequence[Mapping[str, Any]], answer: str | None = None) 
     return len({_label(row) if answer is None else row[ANSWERS[answer][1]] for row in rows}) == 2
 
 
-def with_answer(
-    calibration: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]], answer: str, source: str
+def with_voice(
+    calibration: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]], source: str
 ) -> dict[str, Any]:
-    """The calibration with one answer fitted on other clips; the other answers stay, and so do the verdict thresholds.
+    """The calibration with the voice's answer fitted on other clips; the rest stays, and so do the verdict thresholds.
 
-    For "audio", files that are judged on the voice alone get thresholds of their own from these clips.
+    Files that are judged on the voice alone get thresholds of their own, where both classes of them are here.
 
     Args:
         calibration: of `calibrate`.
-        rows: as for `calibrate`, with labels of this answer.
-        answer: "joint", "video" or "audio".
+        rows: as for `calibrate`, with labels of the voice.
         source: as for `calibrate`.
 
     Raises:
         ValueError: nothing to add to, or clips of one class only.
     """
-    old = _whole(calibration, answer)
-    chosen = [row for row in rows if _has(row, answer)]
-    if not _both_classes(chosen, answer):
-        held = sorted({row[ANSWERS[answer][1]] for row in chosen})
-        raise ValueError(f"rows must hold clips of both classes for {answer!r}, but hold {held}")
-    fitted = _fit(chosen, answer)
-    voices = [row for row in chosen if answer == "audio" and _kind(row) == "audio"]
-    own = {"audio": _thresholds(voices, {"audio": fitted})} if voices else {}
-    limits = {name: value for name, value in distance_limits(chosen).items() if name == answer}
+    old = _whole(calibration, VOICE)
+    chosen = [row for row in rows if _has(row, VOICE)]
+    if not _both_classes(chosen, VOICE):
+        held = sorted({row["audio_label"] for row in chosen})
+        raise ValueError(f"rows must hold clips of both classes for {VOICE!r}, but hold {held}")
+    fitted = _fit(chosen, VOICE)
+    voices = [row for row in _spoken(chosen) if _kind(row) == VOICE]
+    own = {VOICE: _thresholds(voices, {VOICE: fitted})} if _both_classes(voices) else {}
+    limits = {stream: value for stream, value in distance_limits(chosen).items() if stream == VOICE}
     return {
         **old,
-        answer: fitted,
+        VOICE: fitted,
         "alone": old.get("alone", {}) | own,
         "distance_limit": old.get("distance_limit", {}) | limits,
-        "source": _with_source(old, answer, source),
+        "source": _with_source(old, VOICE, source),
     }
 
 
@@ -211,16 +225,20 @@ def _with_source(calibration: Mapping[str, Any], part: str, source: str) -> str:
     return f"{rest}; {part}: {source}"
 
 
-def _thresholds(rows: Sequence[Mapping[str, Any]], maps: Mapping[str, Any]) -> dict[str, float]:
-    """The verdict thresholds over the answers that the files are given.
+def _spoken(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The clips that may set a threshold.
 
     Raw log-odds are inconclusive only where something other than the score speaks against a verdict, as noise does;
     such a clip is called neither real nor fake at any threshold.
     """
-    spoken = [row for row in rows if row.get("verdict") != Verdict.INCONCLUSIVE]
-    labels = np.array([_label(row) for row in spoken], int)
-    scale, bias = np.array([maps[str(_kind(row))] for row in spoken], float).reshape(-1, 2).T
-    return dict(verdict_thresholds(labels, 1 / (1 + np.exp(-(scale * _log_odds(spoken, "p_fake") + bias)))))
+    return [row for row in rows if row.get("verdict") != Verdict.INCONCLUSIVE]
+
+
+def _thresholds(rows: Sequence[Mapping[str, Any]], maps: Mapping[str, Any]) -> dict[str, float]:
+    """The verdict thresholds over the answers that the files are given."""
+    labels = np.array([_label(row) for row in rows], int)
+    scale, bias = np.array([maps[str(_kind(row))] for row in rows], float).reshape(-1, 2).T
+    return dict(verdict_thresholds(labels, 1 / (1 + np.exp(-(scale * _log_odds(rows, "p_fake") + bias)))))
 
 
 def distance_limits(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

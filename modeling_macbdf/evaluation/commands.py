@@ -17,7 +17,7 @@ from ..data.records import ClipRecord, generator_parts
 from ..data.splits import identity_groups, with_splits
 from ..inference import Detector
 from ..report import dump_json, write_atomically
-from .calibration import ANSWERS, IDENTITY, THRESHOLDS, calibrate, with_answer, with_thresholds
+from .calibration import IDENTITY, THRESHOLDS, VOICE, calibrate, with_thresholds, with_voice
 from .card import model_card
 from .clusters import clusters
 from .distortions import PROFILES, SOUND
@@ -50,8 +50,8 @@ def add_calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataset_arguments(parser)
     add_left_out_argument(parser)
     parser.add_argument(
-        "--only", choices=(*ANSWERS, THRESHOLDS),
-        help="fit this answer only, or set the verdict thresholds only; the rest of the calibration stays",
+        "--only", choices=(VOICE, THRESHOLDS),
+        help="fit the voice's answer only, or set the verdict thresholds only; the rest of the calibration stays",
     )  # fmt: skip
     parser.add_argument(
         "--under", nargs="+", default=[], metavar="NAME/SEVERITY",
@@ -242,6 +242,8 @@ def _write_out(folder: Path, result: dict[str, Any]) -> None:
 def run_calibrate(arguments: argparse.Namespace) -> dict[str, Any]:
     """Fits the calibration on a dataset and writes it into the model folder's config; returns it.
 
+    Several processes (`torchrun`) share the clips; the first one writes.
+
     Raises:
         ValueError: the model is no folder, or the dataset lacks a class.
     """
@@ -251,18 +253,25 @@ def run_calibrate(arguments: argparse.Namespace) -> dict[str, Any]:
     records, _ = records_of(arguments)
     detector = make_detector(arguments, calibration=IDENTITY)
     under = parse_conditions(arguments.under)
-    rows = [row for record in with_bar(records, len(records)) for row in _copies(robust_row(detector, record, under))]
+    processes = Processes.current()
+    scored = score_all(
+        records,
+        lambda record: robust_row(detector, record, under),
+        processes=processes,
+        progress=lambda todo: with_bar(todo, len(todo)),
+    )
+    rows = [row for every in scored for row in _copies(every)]
     source = arguments.source + (f", as they are and under {', '.join(arguments.under)}" if under else "")
     config = AutoConfig.from_pretrained(folder)
     if arguments.only is None:
-        calibration = calibrate(rows, source)
+        config.calibration = calibrate(rows, source)
     elif arguments.only == THRESHOLDS:
-        calibration = with_thresholds(config.calibration, rows, source)
+        config.calibration = with_thresholds(config.calibration, rows, source)
     else:
-        calibration = with_answer(config.calibration, rows, arguments.only, source)
-    config.calibration = calibration
-    config.to_json_file(str(folder / "config.json"))  # save_pretrained would leave the code beside it
-    return calibration
+        config.calibration = with_voice(config.calibration, rows, source)
+    if not processes.rank:  # save_pretrained would leave the code beside it
+        write_atomically(folder / "config.json", config.to_json_string())
+    return dict(config.calibration)
 
 
 def _copies(row: Row) -> list[Row]:

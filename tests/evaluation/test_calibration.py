@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modeling_macbdf.data.records import ClipRecord
 from modeling_macbdf.data.splits import write_splits
@@ -13,8 +15,8 @@ from modeling_macbdf.evaluation.calibration import (
     fit_platt,
     miss_threshold,
     verdict_thresholds,
-    with_answer,
     with_thresholds,
+    with_voice,
 )
 from modeling_macbdf.evaluation.commands import not_trained
 
@@ -54,6 +56,30 @@ def test_false_alarms_stay_within_the_bound():
 def test_the_bound_is_used_up_not_undershot():
     reals = np.linspace(0, 0.99, 100)
     assert np.sum(reals >= false_alarm_threshold(reals, 0.05)) == 5
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.sampled_from([0.0, 0.01, 0.05, 0.2, 0.5]))
+@settings(max_examples=300, deadline=None)
+def test_clips_of_equal_score_stay_within_the_bound(tenths, bound):
+    """Five of twenty reals tied at .9 once gave the threshold .9, which calls all five fake."""
+    reals = np.array(tenths) / 10
+    threshold = false_alarm_threshold(reals, bound)
+    assert np.mean(reals >= threshold) <= bound
+    next_lower = reals[reals < threshold].max()
+    assert np.mean(reals >= next_lower) > bound, "a lower one would call too many fake"
+    if len(set(tenths)) == len(tenths):
+        ranked = np.sort(reals)[::-1]
+        allowed = int(bound * len(reals))
+        assert threshold == (ranked[allowed] + (ranked[allowed - 1] if allowed else 1.0)) / 2
+
+
+def test_a_missing_class_sets_no_threshold():
+    """Without a real clip the threshold was once silently .5."""
+    with pytest.raises(ValueError, match="there are 0 real and 3 fake ones"):
+        verdict_thresholds(np.ones(3), np.array([0.2, 0.8, 0.9]))
+    clips = [row | ({"verdict": "inconclusive"} if row["label"] == 0 else {}) for row in rows()]
+    with pytest.raises(ValueError, match=r"both classes .* 0 real"):
+        calibrate(clips, "made")
 
 
 def test_misses_stay_within_the_bound():
@@ -128,33 +154,59 @@ def test_a_fortieth_of_the_clips_lies_beyond_the_distance_limit():
     assert "audio" not in limits, "thirty distances say nothing of the fortieth largest"
 
 
-def test_one_answer_is_fitted_on_other_clips_and_the_rest_stays():
+def voices(n: int = 400, separation: float = 1.0) -> list[dict]:
+    """Scored files of a voice alone."""
+    clips = rows(n, separation)
+    return [row | {"status": "no_video", "p_fake_audio": row["p_fake"], "audio_label": row["label"]} for row in clips]
+
+
+def test_the_voice_is_fitted_on_other_clips_and_the_rest_stays():
     whole = calibrate(rows(separation=2.0), "first")
-    other = rows(n=400, separation=4.0)
-    changed = with_answer(whole, other, "video", "second")
-    assert changed["video"] == pytest.approx(calibrate(other, "second")["video"])
-    assert {name: value for name, value in changed.items() if name not in ("video", "source", "distance_limit")} == {
-        name: value for name, value in whole.items() if name not in ("video", "source", "distance_limit")
+    changed = with_voice(whole, voices(), "second")
+    assert changed["audio"] == pytest.approx(calibrate(voices(), "second")["audio"])
+    own = ("audio", "alone", "source", "distance_limit")
+    assert {name: value for name, value in changed.items() if name not in own} == {
+        name: value for name, value in whole.items() if name not in own
     }
-    assert changed["source"] == "first; video: second"
-    both = with_answer(changed, other, "joint", "third")
-    assert with_answer(both, other, "video", "fourth")["source"] == "first; joint: third; video: fourth"
+    assert changed["source"] == "first; audio: second"
+    limited = with_thresholds(changed, rows(), "third")
+    assert with_voice(limited, voices(), "fourth")["source"] == "first; thresholds: third; audio: fourth"
     with pytest.raises(ValueError, match="whole calibration"):
-        with_answer(None, other, "video", "second")
+        with_voice(None, voices(), "second")
+
+
+def test_voices_alone_of_one_class_set_no_thresholds_of_their_own():
+    """Dubbed clips of both classes and synthetic voices alone once gave the latter the threshold .5."""
+    whole = calibrate(rows(), "first")
+    dubbed = [row | {"p_fake_audio": row["p_fake"], "audio_label": row["label"]} for row in rows()[1::3]]
+    changed = with_voice(whole, [*dubbed, *(row for row in voices() if row["label"])], "second")
+    assert changed["audio"] and "audio" not in changed["alone"]
+
+
+def test_new_thresholds_leave_those_of_a_voice_alone_and_its_distance():
+    """They once deleted both."""
+    far = {"distances": {"audio": 1.0}}
+    whole = with_voice(calibrate(rows(), "first"), [row | far for row in voices()], "second")
+    changed = with_thresholds(whole, [row | {"distances": {"video": 2.0}} for row in rows(n=400)], "third")
+    assert changed["alone"]["audio"] == whole["alone"]["audio"]
+    assert changed["distance_limit"] == {"audio": 1.0, "video": 2.0}
+
+
+def test_clips_that_set_no_threshold_are_not_counted_among_those_that_do():
+    silent = [row | {"verdict": "inconclusive"} for row in rows(60)]
+    lone_class = [row for row in voices(90) if row["label"]]
+    assert calibrate([*rows(200), *silent, *lone_class], "made")["clips"] == 200
 
 
 def test_a_voice_alone_gets_thresholds_of_its_own():
     """At most one real voice in twenty is called fake, whatever the threshold of clips with a picture."""
-    whole, voices = calibrate(rows(separation=2.0), "first"), rows(n=400, separation=1.0)
-    for row in voices:
-        row.update(status="no_video", p_fake_audio=row["p_fake"], audio_label=row["label"])
-    changed = with_answer(whole, voices, "audio", "second")
+    whole = calibrate(rows(separation=2.0), "first")
+    changed = with_voice(whole, voices(), "second")
     scale, bias = changed["audio"]
-    p = np.array([row["p_fake"] for row in voices if row["label"] == 0])
+    p = np.array([row["p_fake"] for row in voices() if row["label"] == 0])
     calibrated = 1 / (1 + np.exp(-(scale * np.log(p / (1 - p)) + bias)))
     assert np.mean(calibrated >= changed["alone"]["audio"]["fake_above"]) <= 0.05
     assert changed["fake_above"] == whole["fake_above"] != changed["alone"]["audio"]["fake_above"]
-    assert "audio" not in with_answer(whole, rows(separation=2.0), "video", "second")["alone"]
 
 
 def test_a_picture_alone_is_not_called_real_more_often_than_allowed():

@@ -129,7 +129,8 @@ def test_calibration_sees_every_clip_as_it_is_and_changed(fakeavceleb_tree, tiny
     plain = json.loads((folder / "config.json").read_text())["calibration"]
     assert run("calibrate", "--model", folder, *options, "--under", "opus/2", "audio_noise/3") == 0
     changed = json.loads((folder / "config.json").read_text())["calibration"]
-    assert (plain["clips"], changed["clips"]) == (9, 27), "the broken clip has no score"
+    # Nine clips have a score. Three voices, and all under that noise, stand too little out of it to set a threshold.
+    assert (plain["clips"], changed["clips"]) == (6, 12)
     assert plain["source"] == "rendered people"
     assert changed["source"] == "rendered people, as they are and under opus/2, audio_noise/3"
     assert changed["audio"] != plain["audio"] and changed["joint"] != plain["joint"]
