@@ -58,7 +58,8 @@ def pictures(rows: Sequence[dict[str, str]], out: Path) -> Iterator[Row]:
             write_clip(path, frames, FPS, options=WriteOptions(crf=18))
             segments = [[first / FPS, end / FPS]] if label == "fake" else []
             yield {
-                "file": path.name, "label": label, "video_label": label, "video_segments_s": json.dumps(segments),
+                "file": path.name, "label": label, "video_label": label,
+                "video_segments_s": json.dumps(segments), "audio_segments_s": "[]",
                 "generator": pair["fake"]["generator"] if label == "fake" else "", "source": "pairs",
                 "identity": pair["real"]["identity"], "split": "picture",
             }  # fmt: skip
@@ -77,7 +78,8 @@ def voices(rows: Sequence[dict[str, str]], out: Path, rng: random.Random) -> Ite
             soundfile.write(path, np.concatenate(parts), RATE_HZ)
             segments = [[start, start + len(parts[1]) / RATE_HZ]] if label == "fake" else []
             yield {
-                "file": path.name, "label": label, "audio_label": label, "audio_segments_s": json.dumps(segments),
+                "file": path.name, "label": label, "audio_label": label,
+                "audio_segments_s": json.dumps(segments), "video_segments_s": "[]",
                 "generator": fake["generator"] if label == "fake" else "", "source": fake["from_repo"],
                 "identity": fake["speaker"], "split": "voice",
             }  # fmt: skip

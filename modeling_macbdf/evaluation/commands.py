@@ -212,12 +212,12 @@ def result_header(
 def _scored_rows(
     arguments: argparse.Namespace, records: list[ClipRecord], detector: Detector, processes: Processes
 ) -> list[dict[str, Any]]:
-    masked = MaskedModel(detector)
+    masked = None if arguments.no_probes else MaskedModel(detector)
     rests_on = made_by(detector, records, probes=not arguments.no_probes)
     log = ScoreLog(log_path(arguments.json), rests_on, processes.rank)
 
     def score(record: ClipRecord) -> dict[str, Any]:
-        return witnessed_row(detector, masked, record, probes=not arguments.no_probes)
+        return witnessed_row(detector, masked, record)
 
     return score_all(records, score, log, processes, lambda todo: with_bar(todo, len(todo)))
 

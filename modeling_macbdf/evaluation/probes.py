@@ -48,7 +48,10 @@ def audit(
     for name, what in FEATURE_PROBES.items():
         found[name] = {"what": f"extra trees on {what}"} | _feature_probe(rows, groups, name, resamples, seed)
     for name, what in MODEL_PROBES.items():
+        # The sound alone is no probe where it is all that the model has, too: the two answers are the same.
+        asked = [name != "audio_only" or row["status"] == "scored" for row in rows]
         scores = np.array([row.get("masked", {}).get(name, np.nan) for row in rows], float)
+        scores[~np.array(asked, bool)] = np.nan
         found[name] = {"what": what} | _judged(rows, scores, resamples, seed)
     return found
 

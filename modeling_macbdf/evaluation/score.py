@@ -4,6 +4,7 @@ Each file is decoded once; the witness of `masked` sees what the probes need in 
 off goes on from its log, and several processes (`accelerate launch`) share the clips and end with the same rows.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -14,15 +15,20 @@ from typing import Any
 
 import torch
 
+from .. import __version__
 from ..data.records import ClipRecord
 from ..inference import Detector
+from ..media.outcomes import Status
 from ..report import NOT_TEXT
 from ..sources import FileSource
 from ..verdicts import FileResult
 from . import localisation
 from .masked import MaskedModel
+from .witness import StepWitness, Witness
 
 Row = dict[str, Any]
+# The next try may go better: the file is there, the disk answers, a fault of ours is mended.
+TRY_AGAIN = (Status.internal_error, Status.missing, Status.timeout, Status.unreadable)
 
 
 def log_path(out: Path) -> Path:
@@ -40,10 +46,18 @@ def weights_digest(model: Any) -> str:
 
 
 def made_by(detector: Detector, records: Sequence[ClipRecord], **options: Any) -> dict[str, Any]:
-    """All that the rows of a run depend on, for its `ScoreLog`: weights, calibration, the records, the options."""
+    """All that the rows of a run depend on, for its `ScoreLog`: model, processor, calibration, records, options."""
     lines = "\n".join(sorted(record.to_json() for record in records)).encode("utf-8", NOT_TEXT)
-    digests = {"weights": weights_digest(detector.model), "records": hashlib.sha256(lines).hexdigest()}
-    return digests | {"calibration": dict(detector.calibration), **options}
+    config = detector.config.to_dict() | {"_name_or_path": ""}  # where a model lies makes no difference
+    settings = json.dumps([config, detector.scorer.processor.to_dict()], sort_keys=True, default=str).encode()
+    return {
+        "version": __version__,
+        "weights": weights_digest(detector.model),
+        "settings": hashlib.sha256(settings).hexdigest(),
+        "records": hashlib.sha256(lines).hexdigest(),
+        "calibration": dict(detector.calibration),
+        **options,
+    }
 
 
 def source_of(record: ClipRecord, detector: Detector) -> FileSource:
@@ -83,19 +97,19 @@ def said_of(result: FileResult) -> Row:
 
 
 def known_segments(record: ClipRecord) -> list[tuple[float, float]] | None:
-    """Forged intervals of a clip, both streams together; None where they are not known."""
-    streams = [s for s in (record.video_segments_s, record.audio_segments_s) if s is not None]
-    if streams:
-        return localisation.merge(*streams)
-    return [] if record.label == 0 else None
+    """Forged intervals of a clip, both streams together; None where those of one that may be forged are not known."""
+    streams = ((record.video_label, record.video_segments_s), (record.audio_label, record.audio_segments_s))
+    if record.label != 0 and any(segments is None and label != 0 for label, segments in streams):
+        return None
+    return localisation.merge(*(segments or () for _, segments in streams))
 
 
-def witnessed_row(detector: Detector, probe: MaskedModel, record: ClipRecord, probes: bool = True) -> Row:
-    """A row with the step scores and, with `probes`, the features and the scores of the masked inputs."""
-    witness = probe.witness()
+def witnessed_row(detector: Detector, probe: MaskedModel | None, record: ClipRecord) -> Row:
+    """A row with the step scores and, with a probe, the features and the scores of the masked inputs."""
+    witness = StepWitness() if probe is None else probe.witness()
     row = row_of(record, detector.judge(source_of(record, detector), witness))
     row["curve"] = witness.curve()
-    if probes:
+    if probe is not None and isinstance(witness, Witness):
         row |= {"features": witness.features(), "masked": probe.scores(witness)}
     return row
 
@@ -134,7 +148,7 @@ class Processes:
 
 
 class ScoreLog:
-    """Rows of a run as JSON lines, one file a process. Rows that other weights or options gave are refused.
+    """Rows of a run as JSON lines, one file a process. Rows that another model or other options gave are refused.
 
     Args:
         path: of the first process; another one adds its number.
@@ -151,10 +165,10 @@ class ScoreLog:
         return self._path if self._rank == 0 else self._path.with_suffix(f".{self._rank}{self._path.suffix}")
 
     def read(self) -> dict[str, Row]:
-        """Rows by clip of an earlier try, whatever the number of its processes.
+        """Rows by clip of an earlier try, whatever the number of its processes, without those of `TRY_AGAIN`.
 
         Raises:
-            ValueError: the log was made by something else.
+            ValueError: the log was made by something else, or is damaged.
         """
         rows: dict[str, Row] = {}
         for file in self.files(self._path):
@@ -164,26 +178,29 @@ class ScoreLog:
     @staticmethod
     def files(path: Path) -> list[Path]:
         """The logs of all processes that belong to `path`."""
-        found = sorted(path.parent.glob(f"{path.stem}*{path.suffix}"))
+        found = sorted(path.parent.glob(f"{glob.escape(path.stem)}*{glob.escape(path.suffix)}"))
         return [file for file in found if file == path or file.stem.removeprefix(f"{path.stem}.").isdigit()]
 
     def _read(self, file: Path) -> dict[str, Row]:
-        lines = file.read_text(encoding="utf-8").split("\n")
-        if json.loads(lines[0]) != self._made_by:
+        # Without the last piece: it is empty, or half a line of a run that was killed.
+        lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+        if lines and lines[0] != json.dumps(self._made_by):
             raise ValueError(
                 f"{file} must hold scores of this model and these options to go on from, but was made by {lines[0]}; "
                 "delete it to begin anew"
             )
-        # Without the last piece: it is empty, or half a line of a run that was killed.
-        return {entry["key"]: entry["row"] for entry in map(json.loads, lines[1:-1])}
+        try:
+            entries = [json.loads(line) for line in lines[1:]]
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{file} must hold JSON lines, but is damaged: {error}; delete it to begin anew"
+            ) from error
+        return {entry["key"]: entry["row"] for entry in entries if not _failed(entry["row"])}
 
     def open(self) -> "ScoreLog":
         """Begins this process's file where there is none, and cuts a half-written last line off."""
-        if self.file.exists():
-            text = self.file.read_bytes()
-            self.file.write_bytes(text[: text.rfind(b"\n") + 1])
-        else:
-            self.file.write_text(json.dumps(self._made_by) + "\n", encoding="utf-8")
+        text = self.file.read_bytes() if self.file.exists() else b""
+        self.file.write_bytes(text[: text.rfind(b"\n") + 1] or json.dumps(self._made_by).encode() + b"\n")
         return self
 
     def remove(self) -> None:
@@ -195,6 +212,12 @@ class ScoreLog:
         """Writes one row away at once."""
         with self.file.open("a", encoding="utf-8", errors=NOT_TEXT) as file:
             file.write(json.dumps({"key": key, "row": row}, ensure_ascii=False) + "\n")
+
+
+def _failed(row: Row) -> bool:
+    """Whether a clip, as it is or under a condition, may have a score at the next try."""
+    said = [row, *row.get("conditions", {}).values()]
+    return any(answer.get("status") in TRY_AGAIN for answer in said)
 
 
 def score_all(

@@ -25,32 +25,12 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _AROUND = 1.2  # what is this much larger than the face box counts as face
 
 
-class Witness(Watcher):
-    """Watches one clip.
+class StepWitness(Watcher):
+    """Watches the scores of one clip."""
 
-    Args:
-        max_steps: crops of the face that are kept for the masked inputs.
-        min_steps: a face that is seen for less is passed over for the next one.
-        tracking: the detector's options.
-    """
-
-    def __init__(self, max_steps: int, min_steps: int, tracking: TrackOptions) -> None:
-        self._max_steps, self._min_steps, self._tracking = max_steps, min_steps, tracking
-        self._frames: deque[Frame] = deque(maxlen=tracking.lag + 1)
-        self._track, self._last_step = -1, -1
-        self._whole: list[np.ndarray] = []
-        self._faces: list[np.ndarray] = []
-        self._around: list[np.ndarray] = []
-        self.info: MediaInfo | None = None
+    def __init__(self) -> None:
         self.voice: Voice | None = None
         self.scores: list[WindowScore] = []
-        self.crops: list[np.ndarray] = []
-        self.masked: list[np.ndarray] = []
-        self.background: list[np.ndarray] = []
-
-    def on_info(self, info: MediaInfo) -> None:
-        """See `Watcher`."""
-        self.info = info
 
     def on_voice(self, voice: Voice) -> None:
         """See `Watcher`."""
@@ -59,6 +39,51 @@ class Witness(Watcher):
     def on_score(self, score: WindowScore) -> None:
         """See `Watcher`."""
         self.scores.append(score)
+
+    def curve(self) -> dict[str, Any] | None:
+        """Raw joint log-odds of each step: the mean over windows, of the most suspicious face of each instant."""
+        if not self.scores or self.voice is None or not self.scores[0].steps:
+            return None
+        rate_hz = self.voice.rate_hz
+        tracks: dict[int | None, dict[int, list[float]]] = {}
+        for score in self.scores:
+            first = round(score.start_s * rate_hz)
+            for step, value in enumerate(score.steps, start=first):
+                if np.isfinite(value):
+                    tracks.setdefault(score.track, {}).setdefault(step, []).append(value)
+        steps = sorted({step for track in tracks.values() for step in track})
+        best = {step: max(float(np.mean(track[step])) for track in tracks.values() if step in track) for step in steps}
+        if not steps:
+            return None
+        whole = range(steps[0], steps[-1] + 1)
+        return {"rate_hz": rate_hz, "first_step": steps[0], "log_odds": [_rounded(best.get(step)) for step in whole]}
+
+
+class Witness(StepWitness):
+    """Watches one clip, and keeps what the shortcut probes need.
+
+    Args:
+        max_steps: crops of the face that are kept for the masked inputs.
+        min_steps: a face that is seen for less is passed over for the next one.
+        tracking: the detector's options.
+    """
+
+    def __init__(self, max_steps: int, min_steps: int, tracking: TrackOptions) -> None:
+        super().__init__()
+        self._max_steps, self._min_steps, self._tracking = max_steps, min_steps, tracking
+        self._frames: deque[Frame] = deque(maxlen=tracking.lag + 1)
+        self._track, self._last_step = -1, -1
+        self._whole: list[np.ndarray] = []
+        self._faces: list[np.ndarray] = []
+        self._around: list[np.ndarray] = []
+        self.info: MediaInfo | None = None
+        self.crops: list[np.ndarray] = []
+        self.masked: list[np.ndarray] = []
+        self.background: list[np.ndarray] = []
+
+    def on_info(self, info: MediaInfo) -> None:
+        """See `Watcher`."""
+        self.info = info
 
     def on_frame(self, frame: Frame) -> None:
         """See `Watcher`."""
@@ -101,24 +126,6 @@ class Witness(Watcher):
         table = np.stack(self._around)
         motion = np.abs(np.diff(table[:, :3], axis=0)).mean() if len(table) > 1 else np.nan
         return np.r_[_mean(self._around), motion]
-
-    def curve(self) -> dict[str, Any] | None:
-        """Raw joint log-odds of each step: the mean over windows, of the most suspicious face of each instant."""
-        if not self.scores or self.voice is None or not self.scores[0].steps:
-            return None
-        rate_hz = self.voice.rate_hz
-        tracks: dict[int | None, dict[int, list[float]]] = {}
-        for score in self.scores:
-            first = round(score.start_s * rate_hz)
-            for step, value in enumerate(score.steps, start=first):
-                if np.isfinite(value):
-                    tracks.setdefault(score.track, {}).setdefault(step, []).append(value)
-        steps = sorted({step for track in tracks.values() for step in track})
-        best = {step: max(float(np.mean(track[step])) for track in tracks.values() if step in track) for step in steps}
-        if not steps:
-            return None
-        whole = range(steps[0], steps[-1] + 1)
-        return {"rate_hz": rate_hz, "first_step": steps[0], "log_odds": [_rounded(best.get(step)) for step in whole]}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -33,12 +33,12 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 
 
 class Status(StrEnum):
-    """What became of one file. Only `scored` and `no_audio` come with a score; every other one comes with none."""
+    """What became of one file. `scored`, `no_audio` and, of a voice that was judged, `no_video` come with a score."""
 
     scored = "scored"  # picture and voice were judged
     no_face = "no_face"  # the picture shows no face that is large and steady enough
     no_audio = "no_audio"  # no usable sound: judged on the picture alone
-    no_video = "no_video"  # no moving picture
+    no_video = "no_video"  # no moving picture: judged on the voice alone where the model does that
     too_short = "too_short"  # shorter than what a judgement needs
     undecodable = "undecodable"  # a media file, but damaged or in an unknown codec
     not_media = "not_media"  # something else than audio or video

@@ -1,6 +1,7 @@
 """Rows of a run: found again after a kill, shared among processes, and nothing taken from another run."""
 
 import os
+import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from modeling_macbdf.evaluation.score import (
     witnessed_row,
 )
 from modeling_macbdf.evaluation.witness import Witness
+from modeling_macbdf.inference import Detector
 from modeling_macbdf.media.audio import Audio
 from modeling_macbdf.media.tracks import TrackOptions
 from modeling_macbdf.scoring import Voice
@@ -30,6 +32,7 @@ from modeling_macbdf.sources import FileSource
 
 RECORDS = [ClipRecord(f"clip-{i}.mp4", i % 2, identities=(f"person-{i}",)) for i in range(7)]
 MADE_BY = {"weights": "w"}
+PROCESSOR_CHANGE = ("processor_config.json", '"do_normalize": true', '"do_normalize": false')
 
 
 def score(record: ClipRecord) -> dict:
@@ -63,6 +66,46 @@ def test_rows_of_other_weights_are_refused_by_name(tmp_path):
         score_all(RECORDS, score, ScoreLog(tmp_path / "log.jsonl", {"weights": "other"}))
 
 
+def test_clips_whose_failure_may_pass_are_tried_again(tmp_path):
+    """A file that had been missing for a moment stayed missing in every run that went on."""
+    statuses = ["scored", "internal_error", "missing", "timeout", "unreadable", "no_face", "scored"]
+    rows = {record.key: {"status": status} for record, status in zip(RECORDS, statuses, strict=True)}
+    rows[RECORDS[6].key]["conditions"] = {"h264/1": {"status": "timeout"}}
+    log = ScoreLog(tmp_path / "log.jsonl", MADE_BY)
+    score_all(RECORDS, lambda record: rows[record.key], log)
+    seen = []
+    found = score_all(RECORDS, lambda record: seen.append(record) or {"status": "scored"}, log)
+    assert seen == [*RECORDS[1:5], RECORDS[6]]
+    assert [row["status"] for row in found] == [*["scored"] * 5, "no_face", "scored"]
+    assert score_all(RECORDS, lambda _: 1 / 0, log) == found
+
+
+def test_a_name_may_hold_what_a_pattern_means(tmp_path):
+    """The log of `dev[1].json` was once neither found again nor deleted."""
+    log = ScoreLog(log_path(tmp_path / "dev[1].json"), MADE_BY)
+    rows = score_all(RECORDS, score, log)
+    assert score_all(RECORDS, lambda _: 1 / 0, log) == rows
+    log.remove()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("begun", ["", '{"weigh'])
+def test_a_log_that_was_hardly_begun_is_begun_anew(tmp_path, begun):
+    """An empty one once ended each run with an error of the JSON library that named no file."""
+    log = ScoreLog(tmp_path / "log.jsonl", MADE_BY)
+    log.file.write_text(begun)
+    rows = score_all(RECORDS, score, log)
+    assert score_all(RECORDS, lambda _: 1 / 0, log) == rows
+
+
+def test_a_damaged_log_is_named(tmp_path):
+    log = ScoreLog(tmp_path / "log.jsonl", MADE_BY)
+    score_all(RECORDS, score, log)
+    log.file.write_text(log.file.read_text() + "{}}\n")
+    with pytest.raises(ValueError, match=r"log\.jsonl must hold JSON lines"):
+        score_all(RECORDS, score, log)
+
+
 def test_rows_depend_on_labels_and_calibration_too(detector):
     """A list whose labels had been corrected once went on with the old ones."""
     made = made_by(detector, RECORDS, probes=True)
@@ -70,6 +113,19 @@ def test_rows_depend_on_labels_and_calibration_too(detector):
     changed = [replace(RECORDS[0], label=1), *RECORDS[1:]]
     assert made != made_by(detector, changed, probes=True)
     assert made["calibration"]["source"]
+
+
+def test_rows_depend_on_the_settings_of_model_and_processor_too(detector, tiny_folder, tmp_path):
+    """A run once went on after the frame rate in the config, or the processor, had been changed."""
+    made = made_by(detector, RECORDS)
+    folder = shutil.copytree(tiny_folder, tmp_path / "elsewhere")
+    assert made_by(Detector.from_pretrained(folder, device="cpu"), RECORDS) == made
+    for name, old, new in (("config.json", '"frame_rate_hz": 5.0', '"frame_rate_hz": 10.0'), PROCESSOR_CHANGE):
+        folder = shutil.copytree(tiny_folder, tmp_path / name)
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+        assert made_by(Detector.from_pretrained(folder, device="cpu"), RECORDS) != made
 
 
 def test_the_log_lies_hidden_beside_the_result(tmp_path):
@@ -111,6 +167,14 @@ def test_segments_are_known_of_a_real_clip_and_unknown_of_a_fake_without_them():
     ]
 
 
+def test_segments_of_one_stream_are_not_those_of_the_clip():
+    """A forged voice with unknown segments under a picture of which none is forged was once a clip without any."""
+    assert known_segments(ClipRecord("a", 1, 0, 1, video_segments_s=())) is None
+    assert known_segments(ClipRecord("a", 1, 1, None, video_segments_s=((1, 2),))) is None
+    assert known_segments(ClipRecord("a", 1, 1, 0, video_segments_s=((1, 2),))) == [(1, 2)]
+    assert known_segments(ClipRecord("a", 1, 1, None, video_segments_s=((1, 2),), audio_segments_s=())) == [(1, 2)]
+
+
 def test_the_witness_changes_nothing_and_sees_one_pass(detector, talking_clip):
     probe = MaskedModel(detector)
     row = witnessed_row(detector, probe, ClipRecord(str(talking_clip), 0, 0, 0))
@@ -123,6 +187,14 @@ def test_the_witness_changes_nothing_and_sees_one_pass(detector, talking_clip):
     assert row["features"]["silence"]["has_sound"] == 1.0
     assert {"frame_red", "face_red"} <= set(row["features"]["mean_colour"])
     assert 0 < row["features"]["background"]["around_share"] < 1
+
+
+def test_without_probes_only_the_scores_are_watched(detector, talking_clip, monkeypatch):
+    """Masks, backgrounds and features were once made and thrown away."""
+    monkeypatch.setattr(Witness, "on_frame", lambda *_: pytest.fail("no probe asks for frames"))
+    record = ClipRecord(str(talking_clip), 0, 0, 0)
+    row = witnessed_row(detector, None, record)
+    assert len(row["curve"]["log_odds"]) == 30 and not {"features", "masked"} & set(row)
 
 
 def test_a_pause_at_the_begin_of_a_voice_ends_no_evaluation(detector, talking_face):
