@@ -29,7 +29,7 @@ from .plots import draw_all
 from .probes import audit, warnings
 from .robustness import parse_conditions, robust_row
 from .score import Processes, Row, ScoreLog, log_path, made_by, score_all, witnessed_row
-from .tables import evaluation_markdown, number
+from .tables import NEEDED, evaluation_markdown, number
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -295,24 +295,39 @@ def run_card(arguments: argparse.Namespace) -> Path:
     of single clips and their paths.
 
     Raises:
-        ValueError: two evaluations have the same file name.
+        ValueError: two evaluations have the same file name, or a file is no JSON or no result of `macbdf evaluate`.
     """
     names = [path.name for path in arguments.evaluation]
     if len(set(names)) < len(names):
         raise ValueError(f"--evaluation must name files with different names, but got {', '.join(names)}")
-    evaluations = [
-        _shareable(json.loads(path.read_text(encoding="utf-8"))) | {"title": path.stem}
-        for path in arguments.evaluation
-    ]
-    training = json.loads(arguments.training.read_text(encoding="utf-8")) if arguments.training else {}
+    evaluations = [_shareable(_evaluation_in(path)) | {"title": path.stem} for path in arguments.evaluation]
+    training = _json_in(arguments.training) if arguments.training else {}
+    config = AutoConfig.from_pretrained(arguments.model)
+    card = model_card(arguments.model.resolve().name, config, evaluations, training)
     results = arguments.model / "results"
     results.mkdir(exist_ok=True)
     for path, evaluation in zip(arguments.evaluation, evaluations, strict=True):
         write_atomically(results / path.name, dump_json(evaluation))
-    config = AutoConfig.from_pretrained(arguments.model)
-    path = arguments.model / "README.md"
-    write_atomically(path, model_card(arguments.model.name, config, evaluations, training))
-    return path
+    write_atomically(arguments.model / "README.md", card)
+    return arguments.model / "README.md"
+
+
+def _json_in(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no text
+        raise ValueError(f"{path} must be a JSON file, but: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold a JSON object, but holds a {type(found).__name__}")
+    return found
+
+
+def _evaluation_in(path: Path) -> dict[str, Any]:
+    found = _json_in(path)
+    missing = [name for name in NEEDED if name not in found]
+    if missing:
+        raise ValueError(f"{path} must be a result of macbdf evaluate, but lacks {', '.join(missing)}")
+    return found
 
 
 def _shareable(evaluation: dict[str, Any]) -> dict[str, Any]:

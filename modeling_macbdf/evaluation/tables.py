@@ -3,6 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+# Parts of a result of `macbdf evaluate` that its tables cannot do without; older results lack others.
+NEEDED = (
+    "dataset",
+    "command",
+    "bootstrap",
+    "coverage",
+    "metrics",
+    "intervals",
+    "worst_case",
+    "streams",
+    "by_generator",
+)
 _JUDGED_ON = {"scored": "picture and voice", "no_audio": "the picture alone", "no_video": "the voice alone"}
 
 

@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -39,6 +40,13 @@ def test_every_number_of_the_evaluation_is_there_with_its_interval_and_worst_cas
     assert "3 of 4 clips scored" in text
     assert "1 no_face/real" in text
     assert "macbdf evaluate --model m" in text
+
+
+def test_the_number_of_people_to_draw_stands_beside_the_intervals():
+    evaluation = EVALUATION | {"bootstrap": EVALUATION["bootstrap"] | {"clusters": 57}}
+    text = model_card("m", SimpleNamespace(calibration=None), [evaluation], {})
+    assert "95 %, 1000 bootstrap draws over identities (57 of them), seed 0; a rate of 0 or 1" in text
+    assert "1000 bootstrap draws over identities, seed 0" in card(), "an older result does not say"
 
 
 def test_thresholds_come_with_their_source():
@@ -138,6 +146,37 @@ def test_evaluations_are_told_apart_by_their_files(tmp_path):
     assert names == {"voices", "dubbed"} and len(model["results"]) == 2
     with pytest.raises(ValueError, match="different names"):
         run_card(Namespace(model=tmp_path / "m", evaluation=[paths[0], paths[0]], training=None))
+
+
+def test_what_is_no_evaluation_is_named_before_anything_is_written(tmp_path):
+    """A result of `macbdf robustness` was once copied into the model's folder before its KeyError."""
+    MACBDFConfig(calibration=CALIBRATION).save_pretrained(tmp_path / "m")
+    good, path = tmp_path / "dev.json", tmp_path / "other.json"
+    good.write_text(json.dumps(EVALUATION))
+    robustness = {name: EVALUATION[name] for name in ("dataset", "coverage", "command", "bootstrap")}
+    for text, words in (
+        (
+            json.dumps(robustness | {"conditions": {}}),
+            r"other\.json must be a result of macbdf evaluate, but lacks",
+        ),
+        ("", r"other\.json must be a JSON file, but: Expecting value"),
+        ("[]", r"other\.json must hold a JSON object, but holds a list"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=words):
+            run_card(Namespace(model=tmp_path / "m", evaluation=[good, path], training=None))
+    with pytest.raises(ValueError, match=r"other\.json must hold a JSON object"):
+        run_card(Namespace(model=tmp_path / "m", evaluation=[good], training=path))
+    assert not {"results", "README.md"} & {file.name for file in (tmp_path / "m").iterdir()}
+
+
+def test_a_model_folder_that_is_named_by_a_dot_has_its_own_name(tmp_path, monkeypatch):
+    """The card of `--model .` once had no title and named the repository "org/"."""
+    MACBDFConfig(calibration=CALIBRATION).save_pretrained(tmp_path / "my-model")
+    (tmp_path / "dev.json").write_text(json.dumps(EVALUATION))
+    monkeypatch.chdir(tmp_path / "my-model")
+    text = run_card(Namespace(model=Path(), evaluation=[tmp_path / "dev.json"], training=None)).read_text()
+    assert "# my-model\n" in text and 'model="org/my-model"' in text
 
 
 def test_what_is_left_for_others_names_no_clip(tmp_path):
