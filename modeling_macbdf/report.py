@@ -112,7 +112,7 @@ def as_text(result: FileResult) -> str:
     lines = [result.path, f"  {_headline(result)}", f"  {_streams(result)}"]
     worst = max(result.timeline, key=lambda segment: segment.p_fake, default=None)
     if worst is not None:
-        lines.append(f"  most suspicious: {worst.start_s:.1f}-{worst.end_s:.1f} s ({worst.p_fake:.0%})")
+        lines.append(f"  most suspicious: {worst.start_s:.1f}-{worst.end_s:.1f} s")
     lines += [
         f"  face {face.track}: {face.start_s:.1f}-{face.end_s:.1f} s, {face.p_fake:.0%}" for face in result.faces[1:]
     ]

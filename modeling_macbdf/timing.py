@@ -49,13 +49,14 @@ class Stopwatch:
 def profile_text(seconds: Mapping[str, float]) -> str:
     """One line: each stage's seconds and share, what no stage counts, and the process's peak memory so far.
 
-    The model works beside the other stages, so that the shares of a long clip may add up to more than the whole.
+    The model works beside the other stages, so that the shares may add up to more than the whole; then it says so.
     """
     total = max(seconds["total"], 1e-9)
     stages = {name: value for name, value in seconds.items() if name != "total"}
     stages["other"] = max(total - sum(stages.values()), 0.0)
     shares = ", ".join(f"{name} {value:.2f} s ({value / total:.0%})" for name, value in stages.items())
-    return f"time: {total:.2f} s; {shares}{_peak_text()}"
+    overlap = " (stages that ran at the same time count twice)" if sum(stages.values()) > 1.01 * total else ""
+    return f"time: {total:.2f} s; {shares}{overlap}{_peak_text()}"
 
 
 def _peak_text() -> str:

@@ -88,7 +88,7 @@ def timeline(result: FileResult, evidence: Evidence, calibration: Mapping[str, A
         f'aria-label="Suspicion over the clip; arrow keys move the video">'
         f'{lanes}{_steps_lane(evidence, end_s)}<i class="m-playhead"></i></div>'
         f'<p class="m-small m-axis"><span>0 s</span><span>{end_s:.1f} s</span></p>'
-        f'<p class="m-small">Most suspicious: {worst.start_s:.1f}-{worst.end_s:.1f} s ({worst.p_fake:.0%}). The '
+        f'<p class="m-small">Most suspicious: {worst.start_s:.1f}-{worst.end_s:.1f} s. The '
         f"dashed lines are where fake begins ({shown['p_fake']['fake_above']:.0%} in the first lane). The lowest lane "
         "compares the moments "
         "of this clip with each other: the stronger, the more suspicious, whatever the verdict.</p>"
@@ -138,6 +138,11 @@ def _steps_lane(evidence: Evidence, end_s: float) -> str:
     return f'<div class="m-lane m-thin"><span>moments</span><div class="m-track">{_svg(cells)}</div></div>'
 
 
+def _company(result: FileResult) -> str:
+    """What else a face's score rests on: a genuine face is suspicious where the voice over it is."""
+    return "" if result.p_fake_audio is None else " together with the voice"
+
+
 def faces(result: FileResult, evidence: Evidence) -> str:
     """One row a face: score, when it is seen, and where its most suspicious crops raised suspicion."""
     if not result.faces:
@@ -148,7 +153,9 @@ def faces(result: FileResult, evidence: Evidence) -> str:
         strip = strips.get(face.track)
         picture = "" if strip is None else _picture(data_uri(face_strip(strip)), f"heat map of face {face.track}")
         when = f"seen {face.start_s:.1f}-{face.end_s:.1f} s"
-        rows.append(f'<div class="m-face"><p><b>Face {face.track}: {face.p_fake:.0%}</b> · {when}</p>{picture}</div>')
+        rows.append(
+            f'<div class="m-face"><p><b>Face {face.track}: {face.p_fake:.0%}{_company(result)}</b> · {when}</p>{picture}</div>'
+        )
     note = (
         "Upper row: crops from the face's most suspicious window. Lower row: yellow marks what raised the picture's "
         "own answer most (integrated gradients), compared within this window. It shows what the model went by, not "

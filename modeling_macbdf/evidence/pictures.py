@@ -80,7 +80,7 @@ class Framer:
 
     Args:
         boxes: step -> faces seen in it, in pixels of the upright picture.
-        faces: the judged faces; others are framed without a score.
+        faces: the judged faces; others are framed without a number.
         rate_hz: steps a second.
         side: the longer side of the result in pixels, at most; nothing is enlarged.
     """
@@ -89,7 +89,7 @@ class Framer:
         self, boxes: Mapping[int, Sequence[Box]], faces: Sequence[FaceResult], rate_hz: float, side: int
     ) -> None:
         self.boxes, self.rate_hz, self.side = boxes, rate_hz, side
-        self.labels = {face.track: f"face {face.track}: {face.p_fake:.0%}" for face in faces}
+        self.labels = {face.track: f"face {face.track}" for face in faces}
         self.font = ImageFont.load_default(13)
 
     def draw(self, rgb: np.ndarray, time_s: float) -> np.ndarray:
