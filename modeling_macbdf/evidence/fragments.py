@@ -153,9 +153,8 @@ def faces(result: FileResult, evidence: Evidence) -> str:
         strip = strips.get(face.track)
         picture = "" if strip is None else _picture(data_uri(face_strip(strip)), f"heat map of face {face.track}")
         when = f"seen {face.start_s:.1f}-{face.end_s:.1f} s"
-        rows.append(
-            f'<div class="m-face"><p><b>Face {face.track}: {face.p_fake:.0%}{_company(result)}</b> · {when}</p>{picture}</div>'
-        )
+        score = f"{face.p_fake:.0%}{_company(result)}"
+        rows.append(f'<div class="m-face"><p><b>Face {face.track}: {score}</b> · {when}</p>{picture}</div>')
     note = (
         "Upper row: crops from the face's most suspicious window. Lower row: yellow marks what raised the picture's "
         "own answer most (integrated gradients), compared within this window. It shows what the model went by, not "
