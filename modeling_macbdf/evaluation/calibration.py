@@ -1,5 +1,6 @@
 """Fits the calibration that a saved model carries: Platt scaling for each answer, and the two verdict thresholds."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 from ..verdicts import Verdict
 from . import metrics
+
+logger = logging.getLogger(__name__)
 
 # Answer of the detector -> the field of a scored row, and the label that it is compared with.
 ANSWERS = {
@@ -27,6 +30,7 @@ IDENTITY: dict[str, Any] = {
     "fake_above": 0.5,
     "source": "none: raw log-odds",
 }
+FEW = 20  # of fewer clips a share of 5 % is none
 UNFAMILIAR_SHARE = 0.025  # of the calibration's clips that are too far from the prototypes to be called real or fake
 FEWEST_DISTANCES = 40  # below, the quantile is no more than the largest one
 MIN_SCALE = 1e-2  # the scale stays positive: calibration may flatten a score, never turn its order round
@@ -45,7 +49,13 @@ def fit_platt(labels: np.ndarray, log_odds: np.ndarray, weights: np.ndarray | No
         weights[labels == label] *= 0.5 * len(labels) / weights[labels == label].sum()
     spread = float(log_odds.std()) or 1.0
     fitted = LogisticRegression(C=1.0).fit(log_odds[:, None] / spread, labels, sample_weight=weights)
-    return [max(float(fitted.coef_[0, 0]) / spread, MIN_SCALE), float(fitted.intercept_[0])]
+    scale = float(fitted.coef_[0, 0]) / spread
+    if scale < MIN_SCALE:
+        logger.warning(
+            "The scores of these %d clips do not rise with the label: every file will get about the same probability.",
+            len(labels),
+        )
+    return [max(scale, MIN_SCALE), float(fitted.intercept_[0])]
 
 
 def false_alarm_threshold(probabilities_of_reals: np.ndarray, max_false_alarms: float = 0.05) -> float:
@@ -83,6 +93,10 @@ def verdict_thresholds(labels: np.ndarray, probabilities: np.ndarray) -> Mapping
         raise ValueError(
             f"verdict thresholds need clips of both classes that are not inconclusive for another reason than their "
             f"score, but there are {reals} real and {fakes} fake ones"
+        )
+    if min(reals, fakes) < FEW:
+        logger.warning(
+            "Thresholds from %d real and %d fake clips: at most 5 %% of fewer than %d is none.", reals, fakes, FEW
         )
     return {
         "real_below": min(miss_threshold(probabilities[labels == 1]), 0.5),

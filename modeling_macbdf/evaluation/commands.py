@@ -39,7 +39,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add_left_out_argument(parser)
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="write metrics and scores as JSON")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write a Markdown table and plots there")
-    parser.add_argument("--no-probes", action="store_true", help="leave the shortcut audit out")
+    parser.add_argument("--no-probes", action="store_true", help="leave the shortcut probes out")
     add_resamples_argument(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
 
@@ -181,7 +181,7 @@ def run_evaluate(arguments: argparse.Namespace) -> dict[str, Any] | None:
     result = {
         **result_header(arguments, detector, problems, rows),
         **evaluate(rows, **draws),
-        "probes": None if arguments.no_probes else _audit(arguments, records, rows, draws),
+        "probes": _audit(arguments, records, rows, draws),
     }
     write_atomically(arguments.json, dump_json(result))
     if arguments.out is not None:
@@ -225,9 +225,11 @@ def _scored_rows(
 def _audit(
     arguments: argparse.Namespace, records: list[ClipRecord], rows: list[dict[str, Any]], draws: dict[str, int]
 ) -> dict[str, Any]:
-    """The probes' results, the identity overlap, and the warnings of both."""
-    place = {id(record): number for number, group in enumerate(identity_groups(records)) for record in group}
-    probes: dict[str, Any] = audit(rows, [place[id(record)] for record in records], **draws)
+    """The probes' results where they are asked for, the identity overlap in any case, and the warnings of both."""
+    probes: dict[str, Any] = {}
+    if not arguments.no_probes:
+        place = {id(record): number for number, group in enumerate(identity_groups(records)) for record in group}
+        probes = audit(rows, [place[id(record)] for record in records], **draws)
     trained_on = training_people(arguments.model, arguments.revision)
     probes["identity_overlap"] = identity_overlap(records, trained_on)
     return probes | {"warnings": warnings(probes)}

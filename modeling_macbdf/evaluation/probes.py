@@ -19,7 +19,9 @@ from .clusters import clusters
 from .masked import MODEL_PROBES
 from .score import Row
 
-NEAR = 0.1  # AUC: a probe that is less than this below the model, or above it, is warned of
+# AUC: warned of are probes less than NEAR below the model, or above it, which are better than CHANCE themselves: every
+# probe is near a model that tells nothing.
+NEAR, CHANCE = 0.1, 0.55
 _FOLDS = 5
 FEATURE_PROBES = {
     "metadata": "what the container declares: codec, size, rates, duration",
@@ -97,7 +99,7 @@ def _judged(rows: Sequence[Row], scores: np.ndarray, resamples: int, seed: int) 
         "macro_auc_balanced": metrics.macro_auc(labels, own, names["generator"], names["source"]),
         "model_auc": model_auc,
         "clips": len(both),
-        "near": bool(auc > model_auc - NEAR),
+        "near": bool(auc > model_auc - NEAR and auc > CHANCE),
     }
 
 

@@ -121,8 +121,6 @@ def _categories(by_category: Mapping[str, Any]) -> str:
 def _probes(probes: Mapping[str, Any]) -> str:
     """The audit; the warnings stand below the table."""
     named = {name: probe for name, probe in probes.items() if isinstance(probe, Mapping) and "auc" in probe}
-    if not named:
-        return ""
     header = ("probe", "AUC", "interval", "the model on the same clips", "clips", "what scores")
     rows = [
         (
@@ -136,7 +134,7 @@ def _probes(probes: Mapping[str, Any]) -> str:
         for name, probe in named.items()
     ]
     warned = "\n".join(f"- Warning: {sentence}." for sentence in probes.get("warnings", []))
-    return "\n\n".join(part for part in (table(header, rows), _overlap(probes), warned) if part)
+    return "\n\n".join(part for part in (table(header, rows) if rows else "", _overlap(probes), warned) if part)
 
 
 def _overlap(probes: Mapping[str, Any]) -> str:

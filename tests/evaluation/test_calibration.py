@@ -291,3 +291,16 @@ def test_the_clips_that_a_recipe_does_not_train_on_are_found(tmp_path):
     recipe.write_text("data: {cache: a}")
     with pytest.raises(ValueError, match=r"data\.sets.*train\.yaml has none"):
         not_trained(clips, recipe)
+
+
+def test_too_few_clips_and_scores_that_tell_nothing_are_told(caplog):
+    """A dozen clips once overwrote a calibration without a word, and every file became inconclusive."""
+    verdict_thresholds(np.array([0] * 5 + [1] * 7), np.linspace(0.1, 0.9, 12))
+    assert "5 real and 7 fake clips" in caplog.text
+    caplog.clear()
+    labels = np.array([0, 1] * 30)
+    assert fit_platt(labels, np.where(labels == 1, -1.0, 1.0))[0] == pytest.approx(0.01)
+    assert "do not rise with the label" in caplog.text
+    caplog.clear()
+    fit_platt(labels, np.where(labels == 1, 1.0, -1.0))
+    assert not caplog.text

@@ -47,10 +47,16 @@ def test_a_leak_is_found_and_warned_of_while_noise_is_not():
     assert "AUC" in sentences[0]
 
 
-def test_near_a_weak_model_even_chance_is_near():
-    probe = audit(rows(leak=0.0, model=0.0), groups(), resamples=10)["metadata"]
-    assert probe["model_auc"] < 0.65
-    assert probe["near"]
+def test_beside_a_weak_model_a_probe_is_warned_of_where_it_tells_something():
+    """Every probe of a weak model was warned of, though it told nothing itself."""
+    leaking = audit(rows(leak=2.0, model=0.0), groups(), resamples=10)["metadata"]
+    assert leaking["model_auc"] < 0.65
+    assert leaking["near"]
+    flat = rows(leak=0.0, model=0.0)
+    for row in flat:
+        row["masked"] = {"face_masked": 0.0}
+    probe = audit(flat, groups(), resamples=10)["face_masked"]
+    assert (probe["auc"], probe["near"]) == (0.5, False)
     far = audit(rows(leak=0.0, model=3.0), groups(), resamples=10)["metadata"]
     assert not far["near"]
 
