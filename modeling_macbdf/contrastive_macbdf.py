@@ -68,7 +68,7 @@ def contrastive_loss(z_v: Tensor, z_a: Tensor, temperature: Tensor | float, posi
     Args:
         z_v, z_a: (B, P) unit norm, of all processes.
         temperature: tau > 0.
-        positive: (B,) bool, both streams real.
+        positive: (B,) bool, both streams real and of one clip.
         valid: (B,) bool, both streams present and known as real or forged; other pairs enter nowhere.
 
     Returns:

@@ -58,7 +58,8 @@ def resolve_targets(
     """Settle which label counts where.
 
     The joint label of a clip of which only one stream is present is that stream's: a forged voice that is not there
-    cannot be heard. A step's label is its frame label where the row has any, else the clip's or stream's label.
+    cannot be heard. A step's label is its frame label where the row has any, else the clip's or stream's label. A fake
+    clip of two real streams, a voice over a face that it does not belong to, is fake at each step by the last rule.
 
     Args:
         targets: What the batch brings.
@@ -80,7 +81,10 @@ def resolve_targets(
     video_frames = _frame_labels(targets.video_frame_labels, video, video_mask)
     audio_frames = _frame_labels(targets.audio_frame_labels, audio, audio_mask)
     both = (seen & heard).unsqueeze(1)
-    given = _prefer(targets.frame_labels, _either(video_frames, audio_frames))
+    found = _either(video_frames, audio_frames)
+    # Two real streams in a fake clip do not belong together: at which steps, they cannot tell.
+    mismatched = (clip == 1) & (video == 0) & (audio == 0)
+    given = _prefer(targets.frame_labels, found.masked_fill(mismatched.unsqueeze(1), IGNORED))
     joint_frames = _frame_labels(given, joint, video_mask | audio_mask)
     present_frames = torch.where(seen.unsqueeze(1), video_frames, audio_frames)
     return {
@@ -162,11 +166,12 @@ def pair_masks(resolved: Mapping[str, Tensor], video_mask: Tensor, audio_mask: T
         resolved: From `resolve_targets`. video_mask, audio_mask: (B, T) bool.
 
     Returns:
-        positive, valid: (B,) bool. Positive: both streams real. Valid: both present and known as positive or not.
+        positive, valid: (B,) bool. Positive: both streams real, in a clip that is not fake (a real voice over a real
+            face that it does not belong to is). Valid: both present and known as positive or not.
     """
     video, audio, clip = resolved["video_label"], resolved["audio_label"], resolved["multimodal_clip"]
     both = video_mask.any(dim=1) & audio_mask.any(dim=1)
-    positive = both & (video == 0) & (audio == 0)
+    positive = both & (video == 0) & (audio == 0) & (clip != 1)
     forged = both & ((video == 1) | (audio == 1) | (clip == 1))
     return positive, positive | forged
 
