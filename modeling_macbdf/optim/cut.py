@@ -12,8 +12,8 @@ class Cut:
     parameters that both use are a group of their own, resolved without a cut.
 
     Args:
-        features: for each group of shared parameters the tensor, or the list of tensors, that its encoder made. None
-            where the encoder did not run (a missing modality).
+        features: for each group of shared parameters what its encoder made, a tensor or a list of tensors; None where
+            the encoder did not run (a missing modality).
 
     Example:
         >>> cut = Cut({"video": video_encoder(frames), "audio": audio_encoder(mel)})

@@ -7,6 +7,7 @@ direction opposed an objective in 20-38 % of the steps. Opt in only where the ex
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -26,8 +27,11 @@ class FeatureSpaceGradients(ObjectiveGradients):
 
     Args:
         rule: how the gradients at the cut become one; `OMPareto()` by default.
-        distributed: sum the feature Gram matrices over the default process group.
-        groups, others, objectives: as in `ObjectiveGradients`.
+        distributed: sum the feature Gram matrices over the default process group; needs `objectives`.
+        groups, others, objectives: as in `ObjectiveGradients`, but others before the cut take the rule's direction.
+
+    Raises:
+        ValueError: `distributed` without `objectives`, and as in `ObjectiveGradients`.
     """
 
     def __init__(
@@ -39,6 +43,8 @@ class FeatureSpaceGradients(ObjectiveGradients):
         distributed: bool = False,
     ) -> None:
         super().__init__(groups, others, objectives)
+        if distributed and objectives is None:
+            raise ValueError("objectives must list each group's objectives where distributed is True, but got None.")
         self.rule = OMPareto() if rule is None else rule
         self.distributed = distributed
         self._found: dict[str, Resolution] = {}
@@ -52,15 +58,20 @@ class FeatureSpaceGradients(ObjectiveGradients):
 
     def _pull_back(self, group: str, sources: list[Tensor], rows: dict[str, Row]) -> None:
         names = list(rows) if self.objectives is None else list(self.objectives.get(group, ()))
+        if not names:  # no objective reaches this group
+            return
         listed = [rows.get(name, [None] * len(sources)) for name in names]
         gram = gram_matrix(listed)
         if self.distributed:
-            on_device = gram.to(self.groups[group][0].device)
+            on_device = gram.to(self._device())
             dist.all_reduce(on_device)
             gram = on_device.cpu()
         self._found[group], self._names[group] = self.rule(gram), names
-        joint: Row = combined(listed, self._found[group].weights, gram) if names else [None] * len(sources)
-        super()._pull_back(group, sources, {_JOINT: joint})
+        super()._pull_back(group, sources, {_JOINT: combined(listed, self._found[group].weights, gram)})
+
+    def _device(self) -> torch.device:
+        """Where the gradients are; a group has no parameter if its encoder is frozen."""
+        return next(p.device for parameters in [*self.groups.values(), self.others] for p in parameters)
 
     def _stored(self) -> dict[str, Sequence[str]]:
         return {group: [_JOINT] for group in self.groups}
@@ -74,5 +85,6 @@ class FeatureSpaceGradients(ObjectiveGradients):
         if rule is not None:
             raise ValueError(f"rule must be given at construction in feature-space mode, but got {rule!r}.")
         report = super().resolve(PlainSum(), nonfinite)
-        found, self._found = self._found, {}
-        return StepReport(found, report.finite, self._names)
+        found, names = self._found, self._names
+        self._found, self._names = {}, {}
+        return StepReport(found, report.finite, names)

@@ -77,13 +77,19 @@ class ObjectiveGradients:
             cut: where the graph was cut; None differentiates the losses down to the groups' parameters directly.
 
         Raises:
-            ValueError: a loss is not a scalar, or an objective reaches a group that `objectives` does not list it for.
+            ValueError: a loss is not a scalar, an objective reaches a group that `objectives` does not list it for, or
+                the cut is not that of the groups.
         """
         live = {name: loss for name, loss in losses.items() if _checked_loss(name, loss).requires_grad}
         if cut is None:
             self._accumulate_whole(live)
-        else:
-            self._accumulate_cut(live, cut)
+            return
+        if cut.leaves.keys() != self.groups.keys():
+            raise ValueError(
+                f"cut must name each group (None where its encoder did not run), {sorted(self.groups)}, but names "
+                f"{sorted(cut.leaves)}."
+            )
+        self._accumulate_cut(live, cut)
 
     def all_reduce(self) -> None:
         """Replaces every gradient by its mean over the default process group: one all-reduce per objective.
@@ -97,7 +103,8 @@ class ObjectiveGradients:
             all_reduce_mean(rows, [self.groups[group] for group in reached])
         all_reduce_mean([self._plain], [self.others])
         for group, names in stored.items():  # an objective that a process lacked came last there: sums must agree
-            self._rows[group] = {name: self._rows[group][name] for name in names}
+            known = self._rows[group]
+            self._rows[group] = {name: known[name] for name in names if reaches(known[name])}
 
     def resolve(self, rule: Rule | None = None, nonfinite: str = "skip") -> StepReport:
         """Writes `.grad` of every parameter and empties the store.
@@ -126,13 +133,13 @@ class ObjectiveGradients:
         return StepReport(found, finite, objectives)
 
     def _accumulate_whole(self, losses: Losses) -> None:
+        shared = [parameter for parameters in self.groups.values() for parameter in parameters]
         for index, (objective, loss) in enumerate(losses.items()):
-            reached = [group for group in self.groups if self._listed(group, objective)]
-            targets = [self.groups[group] for group in reached]
-            grads = _gradients([loss], [p for row in targets for p in row] + self.others, index + 1 < len(losses))
-            for group, row in zip(reached, targets, strict=True):
-                self._add(group, objective, grads[: len(row)])
-                grads = grads[len(row) :]
+            grads = _gradients([loss], shared + self.others, index + 1 < len(losses))
+            for group, parameters in self.groups.items():
+                for name, row in self._only_listed(group, {objective: grads[: len(parameters)]}).items():
+                    self._add(group, name, row)
+                grads = grads[len(parameters) :]
             self._plain = summed(self._plain, grads)
 
     def _accumulate_cut(self, losses: Losses, cut: Cut) -> None:
@@ -150,9 +157,11 @@ class ObjectiveGradients:
 
     def _pull_back(self, group: str, sources: list[Tensor], rows: dict[str, Row]) -> None:
         """One vector-Jacobian product through an encoder per objective that reaches its outputs."""
+        parameters = self.groups[group]
         for index, (objective, row) in enumerate(rows.items()):
-            grads = _gradients(sources, self.groups[group], index + 1 < len(rows), row)
-            self._add(group, objective, grads)
+            grads = _gradients(sources, parameters + self.others, index + 1 < len(rows), row)
+            self._add(group, objective, grads[: len(parameters)])
+            self._plain = summed(self._plain, grads[len(parameters) :])
 
     def _stored(self) -> Mapping[str, Sequence[str]]:
         """Group -> objectives whose gradients every process holds."""
@@ -164,7 +173,7 @@ class ObjectiveGradients:
         return self.objectives is None or objective in self.objectives.get(group, ())
 
     def _only_listed(self, group: str, rows: dict[str, Row]) -> dict[str, Row]:
-        """Leaves out unlisted objectives, whose gradients at the cut must then be zeros (as of rows batched along)."""
+        """Leaves out unlisted objectives, whose gradients must then be zeros (as of rows batched along)."""
         for objective, row in rows.items():
             if not self._listed(group, objective) and not all_zero(row):
                 raise ValueError(f"objectives[{group!r}] must list {objective!r}, whose gradient reaches that group.")
@@ -202,7 +211,8 @@ def pareto_backward(
         shared: the parameters that several objectives share: name -> parameters for one group per encoder, or one
             iterable for a single group. Each group is resolved by itself.
         rule: `OMPareto()` by default.
-        others: parameters that take the plain sum. None means every other leaf that the losses reach.
+        others: parameters that take the plain sum. None means every other leaf that the losses reach, on either side
+            of the cut.
         cut: where the graph was cut at the encoder outputs. The same result, and cheaper where an objective crosses
             encoders that it does not train.
 
@@ -216,24 +226,27 @@ def pareto_backward(
     if others is None:
         taken = [tensor for parameters in groups.values() for tensor in parameters]
         stand_ins = [] if cut is None else [leaf for leaves in cut.leaves.values() for leaf in leaves]
-        others = _reached_leaves(losses.values(), taken + stand_ins)
+        sources = [] if cut is None else [source for own in cut.sources.values() for source in own]
+        others = _reached_leaves([*losses.values(), *sources], taken + stand_ins)
     gradients = ObjectiveGradients(groups, others)
     gradients.accumulate(losses, cut)
     return gradients.resolve(rule)
 
 
 def _gradients(outputs: list[Tensor], inputs: list[Tensor], keep_graph: bool, grad_outputs: Row | None = None) -> Row:
-    """`torch.autograd.grad` where outputs without a gradient and inputs out of reach are allowed."""
+    """`torch.autograd.grad` where outputs and inputs without a gradient and inputs out of reach are allowed."""
     cotangents = [None] * len(outputs) if grad_outputs is None else grad_outputs
     pairs = [
         (output, cotangent)
         for output, cotangent in zip(outputs, cotangents, strict=True)
         if output.requires_grad and (grad_outputs is None or cotangent is not None)
     ]
-    if not pairs or not inputs:
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]  # not those of a frozen encoder
+    if not pairs or not wanted:
         return [None] * len(inputs)
     used, received = zip(*pairs, strict=True)
-    return list(torch.autograd.grad(used, inputs, received, retain_graph=keep_graph, allow_unused=True))
+    found = iter(torch.autograd.grad(used, wanted, received, retain_graph=keep_graph, allow_unused=True))
+    return [next(found) if tensor.requires_grad else None for tensor in inputs]
 
 
 def _checked_loss(name: str, loss: Tensor) -> Tensor:
@@ -254,10 +267,10 @@ def _check_disjoint(groups: Mapping[str, list[Tensor]], others: list[Tensor]) ->
             seen[id(parameter)] = name
 
 
-def _reached_leaves(losses: Iterable[Tensor], excluded: Iterable[Tensor]) -> list[Tensor]:
-    """The leaf tensors that the losses depend on, in the order found, without the excluded ones."""
+def _reached_leaves(outputs: Iterable[Tensor], excluded: Iterable[Tensor]) -> list[Tensor]:
+    """The leaf tensors that the outputs depend on, in the order found, without the excluded ones."""
     known, leaves = {id(tensor) for tensor in excluded}, []
-    nodes = [loss.grad_fn for loss in losses if loss.grad_fn is not None]
+    nodes = [output.grad_fn for output in outputs if output.grad_fn is not None]
     visited = set(nodes)
     while nodes:
         node = nodes.pop()

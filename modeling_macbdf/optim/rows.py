@@ -51,7 +51,7 @@ def gram_matrix(rows: Sequence[Row]) -> Tensor:
 
 
 def _products(vectors: list[Tensor]) -> Tensor:
-    size, device = len(vectors[0]), vectors[0].device
+    size, device = len(vectors[0]), _float64_device(vectors[0].device)
     step = min(size, _CPU_CHUNK if device.type == "cpu" else _DEVICE_CHUNK)
     total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=device)
     buffer = torch.empty(len(vectors), step, dtype=torch.float64, device=device)
@@ -61,6 +61,11 @@ def _products(vectors: list[Tensor]) -> Tensor:
             row.copy_(vector[start : start + step])
         total += chunk @ chunk.T
     return total
+
+
+def _float64_device(device: torch.device) -> torch.device:
+    """Where float64 exists: Apple's MPS has none."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def combined(rows: Sequence[Row], weights: Tensor, gram: Tensor) -> Row:
@@ -77,13 +82,13 @@ def combined(rows: Sequence[Row], weights: Tensor, gram: Tensor) -> Row:
 
 
 def _weighted(grads: Sequence[Tensor | None], weights: list[float], through_double: bool) -> Tensor | None:
-    total, dtype = None, None
+    total, like = None, None
     for grad, weight in zip(grads, weights, strict=True):
         if grad is not None:
-            dtype = grad.dtype
-            term = grad.double() if through_double else grad
+            like = grad
+            term = grad.to(_float64_device(grad.device), torch.float64) if through_double else grad
             total = term * weight if total is None else total.add_(term, alpha=weight)
-    return None if total is None else total.to(dtype)
+    return None if total is None or like is None else total.to(like)
 
 
 def add_to_grad(parameters: Sequence[Tensor], grads: Row) -> None:

@@ -16,6 +16,7 @@ from modeling_macbdf.optim import (
     gram_matrix,
     pareto_backward,
 )
+from modeling_macbdf.optim.rows import _float64_device
 
 OBJECTIVES = {"video": ["joint", "video"], "audio": ["joint", "audio"]}
 
@@ -136,6 +137,59 @@ def test_truly_shared_parameters_are_one_group() -> None:
         assert sum((a * b).sum() for a, b in zip(row, direction, strict=True)) >= -1e-5
 
 
+@pytest.mark.parametrize("store_of", [ObjectiveGradients, FeatureSpaceGradients])
+def test_a_frozen_encoder_keeps_no_gradient_and_changes_no_other(store_of) -> None:
+    """autograd once refused to differentiate its outputs, which need no gradient."""
+    model, reference = TwoTowers(), TwoTowers()
+    model.audio.requires_grad_(False)
+    for towers in (model, reference):
+        store = store_of(towers.groups(), towers.others(), OBJECTIVES)
+        losses, cut = towers.cut_losses(*batch())
+        store.accumulate(losses, cut)
+        store.resolve()
+    assert all(p.grad is None for p in model.audio.parameters())
+    reference.audio.zero_grad()
+    assert_same_grads(model, reference)
+
+
+@pytest.mark.parametrize("through_cut", [True, False])
+def test_an_objective_that_is_not_listed_for_a_group_is_refused_on_either_route(through_cut: bool) -> None:
+    """The direct route once left its gradient out without a word."""
+    model = TwoTowers()
+    store = ObjectiveGradients(model.groups(), objectives={"video": ["video"], "audio": ["joint", "audio"]})
+    if through_cut:
+        losses, cut = model.cut_losses(*batch())
+    else:
+        losses, cut = model.heads(model.video(batch()[0]), model.audio(batch()[1])), None
+    with pytest.raises(ValueError, match=r"objectives\['video'\] must list 'joint'"):
+        store.accumulate(losses, cut)
+
+
+@pytest.mark.parametrize("names", [["video"], ["video", "audio", "text"]])
+def test_a_cut_must_be_that_of_the_groups(names: list[str]) -> None:
+    """A group that it lacked kept no gradient, without a word; a name of no group was a KeyError."""
+    model = TwoTowers()
+    outputs = {"video": model.video(batch()[0]), "audio": model.audio(batch()[1])}
+    outputs["text"] = outputs["audio"]
+    cut = Cut({name: outputs[name] for name in names})
+    with pytest.raises(ValueError, match=r"cut must name each group .*\['audio', 'video'\], but names \['"):
+        pareto_backward({"video": cut["video"].sum()}, model.groups(), cut=cut)
+
+
+def test_a_leaf_before_the_cut_that_is_in_no_group_takes_the_plain_sum() -> None:
+    """It once kept no gradient."""
+    through_cut, direct = TwoTowers(), TwoTowers()
+    for towers in (through_cut, direct):
+        groups = {"video": list(towers.video[2].parameters()), "audio": towers.groups()["audio"]}
+        if towers is through_cut:
+            losses, cut = towers.cut_losses(*batch())
+        else:
+            losses, cut = towers.heads(towers.video(batch()[0]), towers.audio(batch()[1])), None
+        pareto_backward(losses, groups, cut=cut)
+    assert through_cut.video[0].weight.grad is not None
+    assert_same_grads(through_cut, direct, rtol=1e-5, atol=1e-6)
+
+
 def test_gradients_share_no_memory() -> None:
     """Autograd hands one tensor to both terms of a sum: clipping the two in place once scaled it twice."""
     a, b = (nn.Parameter(torch.randn(4)) for _ in range(2))
@@ -251,6 +305,12 @@ def test_gram_matrix_is_exact_where_float32_is_not() -> None:
     assert gram[2].tolist() == [0.0, 0.0, 0.0]
 
 
+def test_float64_is_looked_for_where_it_exists() -> None:
+    """Apple's MPS knows no float64, and every step ended there with a TypeError."""
+    assert _float64_device(torch.device("mps", 0)) == torch.device("cpu")
+    assert _float64_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
+
+
 def test_feature_space_variant_is_the_plain_sum_without_conflict() -> None:
     model, reference = TwoTowers(), TwoTowers()
     for towers, store in (
@@ -279,10 +339,23 @@ def test_feature_space_variant_resolves_the_gradients_at_the_cut() -> None:
         torch.testing.assert_close(parameter.grad, grad)
 
 
-def test_feature_space_variant_needs_the_cut() -> None:
+def test_feature_space_variant_needs_the_cut_and_with_processes_the_objectives() -> None:
     model = TwoTowers()
     with pytest.raises(ValueError, match="cut must be given"):
         FeatureSpaceGradients(model.groups()).accumulate({"joint": model.video_head.weight.sum()})
+    with pytest.raises(ValueError, match="objectives must list each group's objectives where distributed is True"):
+        FeatureSpaceGradients(model.groups(), distributed=True)
+
+
+def test_feature_space_variant_trains_on_without_a_modality() -> None:
+    """No objective reached the missing one's encoder: "gram must be a square matrix, but got (0, 0)"."""
+    model = TwoTowers()
+    store = FeatureSpaceGradients(model.groups(), model.others())
+    cut = Cut({"video": model.video(batch()[0]), "audio": None})
+    store.accumulate({"video": cut["video"].square().mean()}, cut)
+    assert set(store.resolve().groups) == {"video"}
+    assert model.audio[0].weight.grad is None
+    assert model.video[0].weight.grad is not None
 
 
 def test_an_unlisted_objective_may_reach_an_encoder_with_zeros_only() -> None:

@@ -91,6 +91,17 @@ def test_every_rule_trains_the_detector(tmp_path: Path, aggregator: str) -> None
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("route", ["exact", "feature_space"])
+def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path, route: str) -> None:
+    """It once ended the first step with an error of autograd."""
+    model, before = small_detector(), small_detector()
+    model.audio_encoder.requires_grad_(False)
+    MACBDFTrainer(model, arguments(tmp_path, gradient_route=route, max_steps=2), train_dataset=NoiseClips()).train()
+    for name in ("audio", "video"):
+        pairs = zip(*(getattr(m, f"{name}_encoder").parameters() for m in (model, before)), strict=True)
+        assert all(torch.equal(own, old) for own, old in pairs) == (name == "audio")
+
+
 def test_more_objectives_are_resolved_together_and_the_plain_sum_is_the_same_step(tmp_path: Path) -> None:
     apart = ["contrastive", "multimodal_frame"]
     models = []
