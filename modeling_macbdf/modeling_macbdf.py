@@ -352,6 +352,7 @@ class MACBDFForClassification(MACBDFPreTrainedModel):
         video_frame_labels: torch.Tensor | None = None,
         audio_frame_labels: torch.Tensor | None = None,
         sync_labels: torch.Tensor | None = None,
+        normalizers: dict[str, torch.Tensor] | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
@@ -365,6 +366,7 @@ class MACBDFForClassification(MACBDFPreTrainedModel):
             labels, video_labels, audio_labels: (B,) long, 0 real, 1 fake, -100 unknown.
             frame_labels, video_frame_labels, audio_frame_labels: (B, T) long, the same values.
             sync_labels: (B, T) long, 1 in step, 0 out of step, -100 unknown.
+            normalizers: as in `forward_from_scales`.
 
         Returns:
             `MACBDFOutput`, or its tuple.
@@ -378,6 +380,7 @@ class MACBDFForClassification(MACBDFPreTrainedModel):
             audio,
             video_mask,
             audio_mask,
+            normalizers,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             labels=labels,

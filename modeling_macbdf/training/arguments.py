@@ -51,6 +51,8 @@ class MACBDFTrainingArguments(TrainingArguments):
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # nothing to pin for, and a warning at every epoch
         _check_trackers([self.report_to] if isinstance(self.report_to, str) else self.report_to or [])
+        if self.fp16 and self.device.type == "cpu":
+            raise ValueError("fp16 must be false on a CPU, where accelerate would compute in float32, but got true.")
         _check_choice("aggregator", self.aggregator, AGGREGATORS)
         _check_choice("gradient_route", self.gradient_route, GRADIENT_ROUTES)
         if self.gradient_route == "joint" and self.aggregator != "sum":

@@ -128,13 +128,12 @@ def _counts(batch: Mapping[str, Any], fallback: str) -> dict[str, Tensor] | None
     shape = next((mask.shape for mask in masks if isinstance(mask, Tensor)), None)
     if shape is None:
         return None
-    labels = labels_of(batch)
-    device = next(iter(labels.values())).device
+    device = next(mask.device for mask in masks if isinstance(mask, Tensor))
     video, audio = (
         mask if isinstance(mask, Tensor) else torch.full(shape, mask, device=device, dtype=torch.bool)
         for mask in masks
     )
-    return loss_counts(resolve_targets(Targets(**labels), video, audio, fallback))
+    return loss_counts(resolve_targets(Targets(**labels_of(batch)), video, audio, fallback))
 
 
 def _mask(batch: Mapping[str, Any], mask: str, stream: str) -> Tensor | bool:

@@ -1,6 +1,7 @@
 """`MACBDFTrainer`: transformers' `Trainer` with one gradient per objective and a rule that joins them."""
 
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
+from ..configuration_macbdf import NO_PREDICTION
 from ..disk import full_disk_told
 from ..losses_macbdf import OBJECTIVES, objective_names
 from ..optim import Cut, FeatureSpaceGradients, ObjectiveGradients
@@ -27,7 +29,6 @@ logger = logging.get_logger(__name__)
 
 MULTIMODAL = "multimodal"
 _ENCODER_INPUTS = ("pixel_values", "input_features", "video_mask", "audio_mask")
-_NO_PREDICTIONS = ["loss_terms", "objectives", "hidden_states", "attentions", "temperature"]
 
 
 class MACBDFTrainer(Trainer):
@@ -36,7 +37,8 @@ class MACBDFTrainer(Trainer):
     Each encoder takes the direction that `args.rule()` makes of its objectives' gradients; every other parameter takes
     their plain sum. One step is: per micro-batch one forward, a cut at the encoder outputs and one gradient per
     objective, accumulated apart; at the step's boundary the mean over processes, the rule, then the Trainer's own
-    unscaling, clipping and optimizer step. So accumulation and processes change nothing but rounding.
+    unscaling, clipping and optimizer step. So processes change nothing but rounding, and neither does accumulation,
+    but for what looks at a whole batch: the contrastive loss, its temperature and the prototypes see one micro-batch.
 
     The model is any with `encode`, `forward_from_scales` (whose output has `objectives`) and `encoder_parameters`; it
     is never recognised by its class. An encoder called `m` serves the objectives "multimodal" and "m" and those of its
@@ -90,7 +92,8 @@ class MACBDFTrainer(Trainer):
     ) -> Tensor:
         """One micro-batch; at the boundary of an accumulated step also the resolution of its gradients."""
         if not self.separates_objectives:
-            return super().training_step(model, inputs, num_items_in_batch)
+            counts = {} if self._normalizers is None else {"normalizers": self._normalizers}
+            return super().training_step(model, {**inputs, **counts}, num_items_in_batch)
         model.train()
         schedule_free = getattr(self.optimizer, "train", None)  # such optimizers have two modes as well
         if callable(schedule_free):
@@ -113,8 +116,10 @@ class MACBDFTrainer(Trainer):
     ) -> tuple[list[Any], Tensor | int | None]:
         """The micro-batches of the next step, of which the losses need the mean number of labels."""
         samples, count = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._gradients, self._watched = None, []  # of a step that an error broke off, in an earlier `train`
         self._normalizers = None
-        if self.separates_objectives and len(samples) > 1:
+        takes_them = self.separates_objectives or "normalizers" in signature(self.detector.forward).parameters
+        if takes_them and len(samples) > 1:
             self._normalizers = mean_loss_counts(self.detector, [self._prepare_inputs(batch) for batch in samples])
         return samples, count
 
@@ -136,7 +141,7 @@ class MACBDFTrainer(Trainer):
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor | None, Any, Any]:
         """As the Trainer's, with the outputs that are one per clip."""
-        return super().prediction_step(model, inputs, prediction_loss_only, [*(ignore_keys or []), *_NO_PREDICTIONS])
+        return super().prediction_step(model, inputs, prediction_loss_only, [*(ignore_keys or []), *NO_PREDICTION])
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Weights, config and processor: every checkpoint loads by itself."""
@@ -203,7 +208,7 @@ class MACBDFTrainer(Trainer):
         masks = {name: value for name, value in encoder_inputs.items() if name.endswith("_mask")}
         stand_ins = {f"{name}_scales": cut[name] for name in cut.sources}
         output = self.detector.forward_from_scales(**stand_ins, **masks, normalizers=self._normalizers, **inputs)
-        if output["objectives"] is None:
+        if output.get("objectives") is None:
             raise ValueError(f"inputs must hold labels in training, but got only {sorted(encoder_inputs | inputs)}.")
         return cut, output
 

@@ -7,11 +7,13 @@ import pytest
 import torch
 from accelerate.optimizer import patch_optimizer_step
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from modeling_macbdf.optim import Cut, ObjectiveGradients, OMPareto
 from modeling_macbdf.training import MACBDFTrainer, MACBDFTrainingArguments
 
+from .small import NoiseClips, small_detector
 from .toy import ToyData, ToyDetector
 
 ORDINARY = {
@@ -37,7 +39,7 @@ def arguments(path: Path, **changes) -> MACBDFTrainingArguments:
     return MACBDFTrainingArguments(output_dir=str(path), **{**ORDINARY, "max_grad_norm": 0.0, **changes})
 
 
-def trained(path: Path, model: nn.Module | None = None, data: ToyData | None = None, **changes):
+def trained(path: Path, model: nn.Module | None = None, data: Dataset | None = None, **changes):
     model = ToyDetector() if model is None else model
     trainer = MACBDFTrainer(model, arguments(path, **changes), train_dataset=data or ToyData())
     gradients = Gradients(model)
@@ -150,7 +152,7 @@ def test_a_loss_scale_changes_no_weight_of_the_rule(tmp_path: Path, monkeypatch)
 
 @pytest.mark.parametrize("overflows", [False, True])
 def test_fp16_scaler_steps_on_finite_gradients_and_skips_overflow(tmp_path: Path, overflows: bool) -> None:
-    """A real gradient scaler in Accelerate's place: it must see the overflow, halve its scale and skip."""
+    """A scaler as on a GPU, planted by hand, for a CPU gets none: it must see the overflow, halve its scale, skip."""
     model = ToyDetector()
     trainer = MACBDFTrainer(model, arguments(tmp_path, max_steps=1), train_dataset=ToyData())
     scaler = torch.amp.GradScaler("cpu", init_scale=3e38 if overflows else 2.0**10, growth_interval=1)
@@ -229,6 +231,7 @@ def test_evaluation_returns_the_loss_with_some_labels_only(tmp_path: Path) -> No
         ({"rho_max": 2.0}, r"rho_max must be in \[0, 1\], but got 2.0"),
         ({"gradient_checkpointing_kwargs": {"use_reentrant": True}}, "use_reentrant"),
         ({"optim": "lomo"}, "optim must not update within the backward pass"),
+        ({"fp16": True}, "fp16 must be false on a CPU"),  # it once computed in float32 without a word
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
@@ -269,13 +272,40 @@ def test_other_arguments_and_losses_are_refused(tmp_path: Path) -> None:
         MACBDFTrainer(ToyDetector(), arguments(tmp_path), compute_loss_func=print)
 
 
-def test_batches_without_labels_are_refused_in_training(tmp_path: Path) -> None:
-    class Unlabelled(ToyDetector):
-        def forward_from_scales(self, *args, **kwargs):
-            return super().forward_from_scales(*args, **kwargs) | {"objectives": None}
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_batches_without_labels_are_refused_in_training(tmp_path: Path, accumulation: int) -> None:
+    """With the real model this once was a KeyError, or a StopIteration under accumulation."""
+
+    class Unlabelled(NoiseClips):
+        def __getitem__(self, index: int) -> dict[str, Tensor]:
+            return {name: value for name, value in super().__getitem__(index).items() if "labels" not in name}
 
     with pytest.raises(ValueError, match="inputs must hold labels in training"):
-        trained(tmp_path, Unlabelled())
+        trained(tmp_path, small_detector(), Unlabelled(), gradient_accumulation_steps=accumulation)
+
+
+def test_what_a_broken_step_left_does_not_enter_the_next_run(tmp_path: Path) -> None:
+    """The first of two micro-batches had been taken when an error ended the run; its gradient then came twice."""
+
+    class BreaksOnce(ToyDetector):
+        calls = 0
+
+        def encode(self, **inputs):
+            self.calls += 1
+            if self.calls == 2:
+                raise RuntimeError("interrupted")
+            return super().encode(**inputs)
+
+    settings = {"gradient_accumulation_steps": 2, "max_steps": 1}
+    _, expected, _ = trained(tmp_path / "whole", **settings)
+    model = BreaksOnce()
+    trainer = MACBDFTrainer(model, arguments(tmp_path / "broken", **settings), train_dataset=ToyData())
+    with pytest.raises(RuntimeError, match="interrupted"):
+        trainer.train()
+    gradients = Gradients(model)
+    trainer.add_callback(gradients)
+    trainer.train()
+    assert_same_steps(gradients.steps, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_cut_hands_back_what_it_was_given() -> None:

@@ -12,6 +12,7 @@ from modeling_macbdf.training import MACBDFTrainer, MACBDFTrainingArguments, las
 from modeling_macbdf.training.conflict_log import read_rows
 
 from .small import NoiseClips, small_detector
+from .test_trainer import Gradients, assert_same_steps
 
 ENCODER_INPUTS = ("pixel_values", "input_features", "video_mask", "audio_mask")
 OBJECTIVES = {"video": ["multimodal", "video"], "audio": ["multimodal", "audio"]}
@@ -89,6 +90,23 @@ def test_every_rule_trains_the_detector(tmp_path: Path, aggregator: str) -> None
     model = small_detector()
     MACBDFTrainer(model, arguments(tmp_path, aggregator=aggregator, max_steps=2), train_dataset=NoiseClips()).train()
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("route", ["exact", "joint"])
+def test_accumulated_micro_batches_give_the_gradient_of_one_batch_without_contrast(tmp_path: Path, route: str) -> None:
+    """Labels are missing unevenly; the ordinary step once gave each micro-batch the same weight all the same."""
+    own = {"use_contrastive": False, "fusion_weights": "uniform"}
+    settings = {"aggregator": "sum", "gradient_route": route, "max_steps": 1, "max_grad_norm": 0.0}
+    settings |= {"seed": 1, "optim": "sgd"}
+    steps = []
+    for size, accumulation in ((12, 1), (3, 4)):
+        model = small_detector(**own)
+        changes = settings | {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation}
+        trainer = MACBDFTrainer(model, arguments(tmp_path, **changes), train_dataset=NoiseClips())
+        trainer.add_callback(gradients := Gradients(model))
+        trainer.train()
+        steps += gradients.steps
+    assert_same_steps(steps[:1], steps[1:], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("route", ["exact", "feature_space"])
