@@ -1,8 +1,8 @@
-"""What happens at the turns of a training run: epochs of the data, the conflict file."""
+"""What happens at the turns of a training run: epochs of the data, the conflict file, stopping early."""
 
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from .conflict_log import ConflictLog
 
@@ -24,6 +24,22 @@ class EpochCallback(TrainerCallback):
         del args, control, kwargs
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(int(state.epoch or 0))
+
+
+class PatienceCallback(EarlyStoppingCallback):
+    """transformers' early stopping, whose count of evaluations without a better one outlives a kill.
+
+    `restore_callback_states_from_checkpoint` would bring back the patience too, over that of the run that resumes.
+    """
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Takes the count from the checkpoint that the run resumes from."""
+        super().on_train_begin(args, state, control, **kwargs)
+        # The Trainer saves into an entry that is there, and a checkpoint of a run without patience has none.
+        saved: Any = state.stateful_callbacks.setdefault(type(self).__name__, self.state())  # type: ignore[union-attr]
+        self.early_stopping_patience_counter = saved["attributes"]["early_stopping_patience_counter"]
 
 
 class ConflictCallback(TrainerCallback):

@@ -89,6 +89,7 @@ def _train(config: RunConfig, folder: Path) -> None:
     if trainer.is_world_process_zero():
         facts = {"metrics": metrics, "train_seconds": trained.metrics["train_runtime"], "data": run.data.facts}
         write_atomically(folder / RESULT, dump_json(facts))
+    trainer.accelerator.wait_for_everyone()  # every process reads it
 
 
 def _result(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from accelerate import PartialState
 
 from ..data.commands import add_dataset_arguments, read_from_arguments
 from ..data.records import ClipRecord
@@ -138,8 +139,9 @@ def run_matrix(
         "coverage".
     """
     planned = {cell: run_config(config, *cell) for cell in product(config.models, config.train, config.seeds)}
-    sets = {name: records_for(config, name) for name in config.test}
     processes = Processes.current()
+    with PartialState().main_process_first():  # renders the self-made sets, which the others then find
+        sets = {name: records_for(config, name) for name in config.test}
     rows: dict[tuple[str, str, str], list[list[Row]]] = {}
     for (model, trained_on, seed), run in planned.items():
         say(f"{model}, trained on {trained_on}, seed {seed}")

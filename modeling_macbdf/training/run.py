@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModel, AutoProcessor, EarlyStoppingCallback, TrainerCallback, set_seed
+from transformers import AutoConfig, AutoModel, AutoProcessor, TrainerCallback, set_seed
 
 from ..evaluation.calibration import calibrate
 from ..evaluation.overlap import write_training_people
+from .callbacks import PatienceCallback
 from .config import RunConfig, check_known
 from .metrics import scored_rows, window_metrics
 from .pretrained import load_imagenet
@@ -64,7 +65,7 @@ class Run:
         )
         evaluates = self.arguments.eval_strategy != "no"
         if self.config.early_stopping_patience and evaluates and not changes:
-            trainer.add_callback(EarlyStoppingCallback(self.config.early_stopping_patience))
+            trainer.add_callback(PatienceCallback(self.config.early_stopping_patience))
         return trainer
 
     def finish(self, trainer: MACBDFTrainer) -> dict[str, float]:
@@ -83,6 +84,7 @@ class Run:
             facts = {"config": self.config.as_yaml(), "data": self.data.facts, "metrics": found.metrics}
             write_training_people(folder, self.data.training_records)
             (folder / "training_run.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        trainer.accelerator.wait_for_everyone()  # what comes next may load the model
         return found.metrics or {}
 
     def estimate(self) -> dict[str, Any]:
@@ -143,11 +145,11 @@ def _model(config: RunConfig) -> tuple[Any, Any]:
     processor = AutoProcessor.from_pretrained(config.model)
     settings = _settings(config)
     _fit(processor, settings)
+    settings.calibration = None  # that of other weights, or of these before they are trained on
     folder = Path(config.model)
     weightless = folder.is_dir() and not any((folder / name).exists() for name in _WEIGHTS)
     if not (config.from_scratch or weightless):
         return AutoModel.from_pretrained(config.model, config=settings), processor
-    settings.calibration = None  # that of other weights
     model = AutoModel.from_config(settings)
     if config.imagenet:
         load_imagenet(model)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accelerate import Accelerator
 from scipy import stats
 
 from modeling_macbdf import cli
@@ -135,11 +136,15 @@ def test_finished_runs_are_kept_and_shared_between_experiments(trained: list[Pat
     assert len(set(trained)) == 10
 
 
-def test_an_experiment_runs_for_real_and_goes_on_after_a_stop(tmp_path: Path, capsys) -> None:
+def test_an_experiment_runs_for_real_and_goes_on_after_a_stop(tmp_path: Path, capsys, monkeypatch) -> None:
+    waits: list[int] = []  # results that are there while the processes wait for each other
+    results = (tmp_path / "runs").glob
+    monkeypatch.setattr(Accelerator, "wait_for_everyone", lambda _: waits.append(len([*results("*/result.json")])))
     small = ["self_made_clips=4", "self_made_seconds=1.2", "windows=4", "eval_windows=12", "num_train_epochs=1"]
     small += ["per_device_train_batch_size=2", "use_cpu=true", f"self_made_dir={tmp_path / 'people'}"]
     words = ["experiment", "fusion-weights", "--out", str(tmp_path), "--set", *small, "--seeds"]
     assert cli.main([*words, "1"]) == 0
+    assert waits[-1] == 2, "every process reads them next"
     said = capsys.readouterr().out
     assert "cluster against uniform: AUC" in said
     assert "with one seed, which shows nothing" in said

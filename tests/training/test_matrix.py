@@ -1,6 +1,7 @@
 """Train on A, test on B and C, from the example configuration at its smallest."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from modeling_macbdf import cli
+from modeling_macbdf.training import matrix
 from modeling_macbdf.training.matrix import METRICS, MatrixConfig, _words, load_matrix, run_config, run_matrix
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "hub_configs" / "matrix-tiny.yaml"
@@ -37,10 +39,28 @@ def small(tmp_path_factory) -> Path:
     return path
 
 
-def test_example_from_start_to_table(small, tmp_path, capsys):
+@pytest.fixture
+def turns(monkeypatch) -> list[str]:
+    """When the first process goes ahead, and when a set is rendered: several once rendered into the same files."""
+    seen: list[str] = []
+    make = matrix.make_recorded_set
+
+    @contextmanager
+    def first(state):
+        seen.append("ahead")
+        yield
+        seen.append("together")
+
+    monkeypatch.setattr(matrix.PartialState, "main_process_first", first)
+    monkeypatch.setattr(matrix, "make_recorded_set", lambda *a: seen.append("render") or make(*a))
+    return seen
+
+
+def test_example_from_start_to_table(small, tmp_path, capsys, turns):
     arguments = ["matrix", "--config", small, "--json", tmp_path / "m.json", "--out", tmp_path / "out"]
     arguments += ["--device", "cpu", "--resamples", "20"]
     assert cli.main([str(word) for word in arguments]) == 0
+    assert turns[:3] == ["ahead", "render", "together"]
     result = json.loads((tmp_path / "m.json").read_text())
     cells = {(cell["model"], cell["test"]): cell for cell in result["cells"]}
     assert set(cells) == {(model, test) for model in ("om-pareto", "plain sum") for test in ("B", "C")}

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import TrainerCallback
 
 from modeling_macbdf import disk
-from modeling_macbdf.training import last_complete_checkpoint
+from modeling_macbdf.training import MACBDFTrainer, MACBDFTrainingArguments, last_complete_checkpoint
+from modeling_macbdf.training.callbacks import PatienceCallback
 from modeling_macbdf.training.conflict_log import ConflictLog, read_rows
 
 from .killed_run import run
+from .toy import ToyData, ToyDetector
 
 TESTS = Path(__file__).parents[1]
 
@@ -53,6 +56,38 @@ def test_killed_run_resumes_bit_for_bit(tmp_path: Path, whole) -> None:
     written = [(path / "conflict.csv").read_text() for path in (broken, folder)]
     assert [row["step"] for row in csv.DictReader(written[0].splitlines())] == [str(step) for step in range(1, 19)]
     assert written[0] == written[1]
+
+
+class BreakAfter(TrainerCallback):
+    """Ends a run with an error after the checkpoint of a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_save(self, args, state, control, **kwargs) -> None:
+        if state.global_step == self.step:
+            raise RuntimeError("interrupted")
+
+
+def test_patience_goes_on_where_it_was_and_is_that_of_the_run_that_resumes(tmp_path: Path) -> None:
+    """A run without progress once waited its whole patience again after each resuming."""
+    settings = {"max_steps": 20, "learning_rate": 0.0, "use_cpu": True, "report_to": "none", "disable_tqdm": True}
+    settings |= {"eval_strategy": "steps", "eval_steps": 1, "save_steps": 1, "metric_for_best_model": "loss"}
+
+    def steps(patience: int, folder: Path, *callbacks: TrainerCallback, resume: bool = False) -> int:
+        arguments = MACBDFTrainingArguments(output_dir=str(folder), **settings)
+        trainer = MACBDFTrainer(ToyDetector(), arguments, train_dataset=ToyData(), eval_dataset=ToyData(4))
+        for callback in (*([PatienceCallback(patience)] if patience else []), *callbacks):
+            trainer.add_callback(callback)
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer.state.global_step
+
+    assert steps(4, tmp_path / "whole") == 5
+    for first, then, last in ((4, 4, 5), (4, 6, 7), (0, 2, 5)):  # patience before, after; the step of the end
+        folder = tmp_path / f"{first}-{then}"
+        with pytest.raises(RuntimeError, match="interrupted"):
+            steps(first, folder, BreakAfter(3))
+        assert steps(then, folder, resume=True) == last
 
 
 @pytest.mark.parametrize("says_why", [True, False])

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import AutoModel, AutoProcessor, EarlyStoppingCallback
 
 from modeling_macbdf.data.records import ClipRecord
@@ -39,12 +40,17 @@ def words(tmp_path_factory) -> list[str]:
     ]  # fmt: skip
 
 
-def test_whole_loop_ends_in_a_model_that_loads_with_a_calibration(command, words, capsys) -> None:
-    assert command(words) == 0
+def test_whole_loop_ends_in_a_model_that_loads_with_a_calibration(command, words, capsys, monkeypatch) -> None:
+    out = Path(words[0].partition("=")[2])
+    waits = [False]
+    with monkeypatch.context() as patch:  # other processes once went on before the model was there
+        last = out / "model" / "training_run.json"
+        patch.setattr(Accelerator, "wait_for_everyone", lambda _: waits.append(last.is_file()))
+        assert command(words) == 0
+    assert waits[-1]
     said = capsys.readouterr().out
     assert "self_made_clips: 4" in said  # the resolved configuration
     assert "saved:" in said
-    out = Path(words[0].partition("=")[2])
     model = AutoModel.from_pretrained(out / "model")
     assert set(model.config.calibration) >= {"joint", "real_below", "fake_above", "source"}
     AutoProcessor.from_pretrained(out / "model")
@@ -91,6 +97,15 @@ def test_a_changed_model_brings_its_processor_along(tmp_path) -> None:
     assert processor.image_processor.size == {"height": 64, "width": 64}
     assert model.config.video_config.image_size == 64
     assert model.config.video_config.hidden_sizes == [16, 32, 64, 96]  # what was not changed stays
+    assert model.config.calibration is None
+
+
+def test_new_weights_do_not_keep_the_calibration_of_those_that_they_began_as(tmp_path) -> None:
+    """It was once saved with them where the run fits none, or where the fit fails."""
+    words = [f"model={ROOT / 'hub_configs' / 'macb-df-tiny'}", "from_scratch=false", f"output_dir={tmp_path}"]
+    changes = ["model_config.num_frames=16", "model_config.video_config.image_size=160"]
+    model, _ = _model(load_config(ROOT / "hub_configs" / "train-tiny.yaml", [*words, *changes]))
+    assert not model.missing_weights
     assert model.config.calibration is None
 
 
