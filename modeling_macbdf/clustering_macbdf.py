@@ -70,17 +70,10 @@ class ClusterWeighting(nn.Module):
     Args:
         config: `fusion_weights` ("cluster" or "uniform"), `weight_floor` in [0, 0.5), `cluster_corruption` in [0, 1],
             `num_attention_heads`, and the attributes of `PrototypeBank`.
-
-    Raises:
-        ValueError: Unknown mode, or a floor that leaves no room.
     """
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        if config.fusion_weights not in ("cluster", "uniform"):
-            raise ValueError(f"fusion_weights must be 'cluster' or 'uniform', but got {config.fusion_weights!r}")
-        if not 0 <= config.weight_floor < 0.5:
-            raise ValueError(f"weight_floor must lie in [0, 0.5), but got {config.weight_floor}")
         self.floor, self.corruption = config.weight_floor, config.cluster_corruption
         self.bank = PrototypeBank(config)
         self.uniform = config.fusion_weights == "uniform"
@@ -121,7 +114,7 @@ class ClusterWeighting(nn.Module):
         return torch.where(present.all(dim=-1, keepdim=True), weights, present.to(weights.dtype))
 
     def _score(self, modality: int, attention: PrototypeAttention, points: Tensor) -> Tensor:
-        prototypes = self.bank.prototypes[modality].float()
+        prototypes = self.bank.prototypes[modality]
         prototypes = prototypes.clone() if self.training else prototypes
         distance = self.bank.distances(modality, points, self.mixing())
         return attention(points, prototypes, distance, self.bank.margin(modality, distance))

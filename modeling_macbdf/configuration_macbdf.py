@@ -5,6 +5,7 @@ Clock: the unit is a *step* of `1 / frame_rate_hz` seconds; one face crop and `m
 to each. Labels: 0 real, 1 fake, -100 unknown.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -29,6 +30,11 @@ def _check(rule: bool, message: str) -> None:
     """Raises `ValueError(message)` unless the rule holds."""
     if not rule:
         raise ValueError(message)
+
+
+def _check_positive(config: PreTrainedConfig, name: str) -> None:
+    value = getattr(config, name)
+    _check(0 < value < math.inf, f"{name} must be positive and finite, but got {value}")
 
 
 def _check_stages(stem_size: int, depths: Sequence[int], hidden_sizes: Sequence[int], norm_groups: int) -> None:
@@ -77,7 +83,6 @@ class MACBDFVideoConfig(PreTrainedConfig):
     depths: list[int] | tuple[int, ...] = (1, 1, 2, 2)
     norm_groups: int = 8
     hidden_act: str = "relu"
-    initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
         _as_lists(self, "hidden_sizes", "depths")
@@ -95,7 +100,7 @@ class MACBDFVideoConfig(PreTrainedConfig):
             self.image_size >= smallest and self.image_size % 4 == 0,
             f"image_size must be a multiple of 4 and at least {smallest}, but got {self.image_size}",
         )
-        _check(self.high_pass_limit > 0, f"high_pass_limit must be positive, but got {self.high_pass_limit}")
+        _check_positive(self, "high_pass_limit")
 
 
 @strict
@@ -122,7 +127,6 @@ class MACBDFLiteVideoConfig(PreTrainedConfig):
     kernel_sizes: list[int] | tuple[int, ...] = (3, 3, 5, 3, 5, 5, 3)
     strides: list[int] | tuple[int, ...] = (1, 2, 2, 2, 1, 2, 1)
     expansions: list[int] | tuple[int, ...] = (1, 6, 6, 6, 6, 6, 6)
-    initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
         _as_lists(self, "hidden_sizes", "depths", "kernel_sizes", "strides", "expansions")
@@ -151,7 +155,7 @@ class MACBDFLiteVideoConfig(PreTrainedConfig):
         factor = 2 ** (1 + sum(stride == 2 for stride in self.strides))
         whole = self.image_size > 0 and self.image_size % factor == 0
         _check(whole, f"image_size must be a positive multiple of {factor}, but got {self.image_size}")
-        _check(self.high_pass_limit > 0, f"high_pass_limit must be positive, but got {self.high_pass_limit}")
+        _check_positive(self, "high_pass_limit")
 
 
 @strict
@@ -174,7 +178,6 @@ class MACBDFAudioConfig(PreTrainedConfig):
     depths: list[int] | tuple[int, ...] = (1, 1, 1, 1)
     norm_groups: int = 8
     hidden_act: str = "relu"
-    initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
         _as_lists(self, "hidden_sizes", "depths")
@@ -297,6 +300,13 @@ class MACBDFConfig(PreTrainedConfig):
         _check(whole, f"hidden_size must be a multiple of num_attention_heads={heads}, but got {self.hidden_size}")
         _check(self.num_scales >= 1, f"num_scales must be at least 1, but got {self.num_scales}")
         _check(self.num_frames >= 1, f"num_frames must be at least 1, but got {self.num_frames}")
+        inner = math.isfinite(self.mlp_ratio) and int(self.hidden_size * self.mlp_ratio) >= 1
+        _check(inner, f"mlp_ratio must leave a width of 1 at least of hidden_size, but got {self.mlp_ratio}")
+        _check_positive(self, "layer_norm_eps")
+        scale = self.layer_scale_init
+        _check(math.isfinite(scale), f"layer_scale_init must be finite, but got {scale}")
+        _check(self.projection_size >= 1, f"projection_size must be at least 1, but got {self.projection_size}")
+        _check(self.sync_max_lag >= 0, f"sync_max_lag must not be negative, but got {self.sync_max_lag}")
         odd = all(kernel > 0 and kernel % 2 for kernel in self.kernel_sizes)
         _check(odd and len(self.kernel_sizes) > 0, f"kernel_sizes must be odd, but got {self.kernel_sizes}")
         for name in ("video_config", "audio_config"):
@@ -316,10 +326,14 @@ class MACBDFConfig(PreTrainedConfig):
         )
 
     def validate_temperature(self) -> None:
-        """0 < temperature_min <= temperature_value <= temperature_max."""
+        """0 < temperature_min <= temperature_value <= temperature_max, with room between them unless it is fixed."""
         low, value, high = self.temperature_min, self.temperature_value, self.temperature_max
         bounds = f"[temperature_min > 0, temperature_max] = [{low}, {high}]"
-        _check(0 < low <= value <= high, f"temperature_value must lie in {bounds}, but got {value}")
+        _check(0 < low <= value <= high < math.inf, f"temperature_value must lie in {bounds}, but got {value}")
+        _check(
+            low < high or self.temperature_mode == "fixed",
+            f"temperature_max must exceed temperature_min={low} unless temperature_mode is 'fixed', but got {high}",
+        )
 
     def validate_fusion_weights(self) -> None:
         """Prototype numbers in their ranges."""
@@ -328,12 +342,15 @@ class MACBDFConfig(PreTrainedConfig):
         momentum, corruption = self.prototype_momentum, self.cluster_corruption
         _check(0 <= momentum < 1, f"prototype_momentum must be in [0, 1), but got {momentum}")
         _check(0 <= corruption <= 1, f"cluster_corruption must be in [0, 1], but got {corruption}")
+        warmup = self.prototype_warmup
+        _check(warmup >= 0, f"prototype_warmup must not be negative, but got {warmup}")
 
     def validate_losses(self) -> None:
         """Loss weights are not negative, the class weight is positive."""
         for name in ("frame_loss_weight", "contrastive_loss_weight", "sync_loss_weight"):
-            _check(getattr(self, name) >= 0, f"{name} must not be negative, but got {getattr(self, name)}")
-        _check(self.pos_weight > 0, f"pos_weight must be positive, but got {self.pos_weight}")
+            value = getattr(self, name)
+            _check(0 <= value < math.inf, f"{name} must be finite and not negative, but got {value}")
+        _check_positive(self, "pos_weight")
         offered = {"multimodal_frame": True, "contrastive": self.use_contrastive, "sync": self.sync_head}
         known = [name for name, there in offered.items() if there]
         separate = self.separate_objectives
@@ -348,8 +365,8 @@ class MACBDFConfig(PreTrainedConfig):
         calibration = self.calibration or {}
         for name in set(calibration) & {"joint", "video", "audio"}:
             pair = calibration[name]
-            good = isinstance(pair, list | tuple) and len(pair) == 2 and pair[0] > 0
-            _check(good, f"calibration[{name!r}] must be [scale > 0, bias], but got {pair}")
+            good = isinstance(pair, list | tuple) and len(pair) == 2 and all(map(math.isfinite, pair)) and pair[0] > 0
+            _check(good, f"calibration[{name!r}] must be [scale > 0, bias], both finite, but got {pair}")
         rule = "0 <= real_below <= fake_above <= 1"
         for own in (calibration, *calibration.get("alone", {}).values()):
             low, high = own.get("real_below", 0.5), own.get("fake_above", 0.5)
@@ -371,7 +388,10 @@ def _sub_config(value: dict | PreTrainedConfig | None, *own: type[PreTrainedConf
     model_type = values.pop("model_type", own[0].model_type)
     # Ours are resolved without the Auto registry: in a folder loaded from the Hub they are not registered.
     built_in = {kind.model_type: kind for kind in own}
-    return built_in[model_type](**values) if model_type in built_in else AutoConfig.for_model(model_type, **values)
+    if model_type not in built_in:
+        return AutoConfig.for_model(model_type, **values)
+    values.pop("initializer_range", None)  # stands in files of earlier versions, where it did nothing
+    return built_in[model_type](**values)
 
 
 MACBDFConfig.register_for_auto_class()

@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import initialization as init
 from transformers.utils.generic import maybe_autocast
+
+from .state_macbdf import Float32State
 
 _EIGENVALUE_FLOOR = 1e-3  # of 1 / P, the variance per axis of directions drawn at random
 _SOFTNESS = 0.25  # of the minimum over a class's prototypes, in units of the composite distance
@@ -72,7 +74,7 @@ def shrunk_covariance(covariance: Tensor, count: Tensor) -> Tensor:
     return (1 - share) * covariance + (share * mean + _EIGENVALUE_FLOOR / width) * identity
 
 
-class PrototypeBank(nn.Module):
+class PrototypeBank(Float32State):
     """Moving averages of the clusters: K prototypes and one within-class covariance per modality and class.
 
     Each sample weighs 1 - `prototype_momentum` against the past, or as much as each sample before it while they are
@@ -92,10 +94,10 @@ class PrototypeBank(nn.Module):
         super().__init__()
         width, number = config.projection_size, config.num_prototypes
         self.momentum, self.warmup = config.prototype_momentum, config.prototype_warmup
-        self.register_buffer("prototypes", torch.empty(2, 2, number, width))
+        self.register_buffer("prototypes", torch.empty(2, 2, number, width, dtype=torch.float32))
         self.register_buffer("counts", torch.empty(2, 2, number, dtype=torch.long))
         for name in ("covariance", "whitening"):
-            self.register_buffer(name, torch.empty(2, 2, width, width))
+            self.register_buffer(name, torch.empty(2, 2, width, width, dtype=torch.float32))
         self.reset_state()
 
     def reset_state(self) -> None:
@@ -112,7 +114,7 @@ class PrototypeBank(nn.Module):
     def distances(self, modality: int, points: Tensor, mixing: Tensor | float) -> Tensor:
         """Composite distance of (B, P) to each prototype of one modality, (B, C, K); large where unused."""
         # In training `update` writes in place before the backward pass: work on a copy.
-        centres, whitening = self.prototypes[modality].float(), self.whitening[modality].float()
+        centres, whitening = self.prototypes[modality], self.whitening[modality]
         if self.training:
             centres, whitening = centres.clone(), whitening.clone()
         with maybe_autocast(points.device.type, enabled=False):
@@ -154,7 +156,7 @@ class PrototypeBank(nn.Module):
 
     def _seeded(self, samples: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
         """Prototypes (M, C, K, P), the unused ones placed one by one on the sample farthest from those in use."""
-        centres, used = self.prototypes.float().clone(), self.counts > 0
+        centres, used = self.prototypes.clone(), self.counts > 0
         for k in range(used.shape[-1]):
             reach = _gaps(samples, centres, used).amin(dim=-1).masked_fill(~member, 0.0)  # (M, C, B)
             distance, index = reach.max(dim=-1)  # (M, C)
@@ -175,7 +177,7 @@ class PrototypeBank(nn.Module):
         total = number.sum(dim=-1)
         scatter = (residual.mT @ residual + between.mT @ between) / total.clamp(min=1)[..., None, None]
         class_step = self._step(total, self.counts.sum(dim=-1))[..., None, None]
-        self.covariance.copy_((1 - class_step) * self.covariance.float() + class_step * scatter)
+        self.covariance.copy_((1 - class_step) * self.covariance + class_step * scatter)
         self.prototypes.copy_(centres + step * shift)
         self.counts.add_(number.long())
 
@@ -187,7 +189,7 @@ class PrototypeBank(nn.Module):
         """Recompute the whitening of the classes touched: factored here, so that a forward is only a product."""
         memory = (1 + self.momentum) / max(1 - self.momentum, 1e-6)  # samples that a moving average is worth
         count = self.counts.sum(dim=-1).float().clamp(max=memory)
-        factor, failed = torch.linalg.cholesky_ex(shrunk_covariance(self.covariance.float(), count))
+        factor, failed = torch.linalg.cholesky_ex(shrunk_covariance(self.covariance, count))
         identity = torch.eye(factor.shape[-1], device=factor.device).expand_as(factor)
         inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
         good = (touched & (failed == 0) & torch.isfinite(inverse).all(dim=-1).all(dim=-1))[..., None, None]

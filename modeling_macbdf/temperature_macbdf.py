@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.utils.generic import maybe_autocast
 
+from .state_macbdf import Float32State
+
 _VARIANCE_RANGE = (1e-2, 1.0)  # of a proposal, in (log tau)^2
 _PRIOR_VARIANCE = 0.1  # of the belief before any step: the first proposals count about half
 _PROCESS_NOISE = (1e-5, 1e-3)  # per step, calm and erratic gradients; the gain settles near 0.01 and 0.1
@@ -98,7 +100,7 @@ def _pair_variance(z_v: Tensor, z_a: Tensor, valid: Tensor) -> Tensor:
     return ((similarity - mean).square() * both).sum() / count
 
 
-class AdaptiveTemperature(nn.Module):
+class AdaptiveTemperature(Float32State):
     """The temperature of the contrastive loss: fixed, learned, or a Bayesian belief over log tau.
 
     In mode "adaptive" a Gaussian belief N(mu, s^2) over log tau meets a proposal N(log tau_hat, sigma_hat^2) at each
@@ -113,9 +115,6 @@ class AdaptiveTemperature(nn.Module):
 
     Args:
         config: `temperature_mode` ("adaptive", "learned" or "fixed"), and the attributes of `TemperatureProposal`.
-
-    Raises:
-        ValueError: Unknown mode, or bounds that do not hold `temperature_value`.
     """
 
     belief_mean: Tensor  # mu, of log tau
@@ -126,7 +125,6 @@ class AdaptiveTemperature(nn.Module):
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        _check_temperature(config)
         self.mode = config.temperature_mode
         self.range = (config.temperature_min, config.temperature_max)
         self.start = config.temperature_value
@@ -135,7 +133,7 @@ class AdaptiveTemperature(nn.Module):
         elif self.mode == "adaptive":
             self.proposal = TemperatureProposal(config)
             for name in ("belief_mean", "belief_variance", "gradient_mean", "gradient_variance", "gradient_count"):
-                self.register_buffer(name, torch.empty(()))
+                self.register_buffer(name, torch.empty((), dtype=torch.float32))
         self.reset_state()
 
     def reset_state(self) -> None:
@@ -163,11 +161,11 @@ class AdaptiveTemperature(nn.Module):
         if self.mode == "learned":
             log_tau = _log_between(self.raw_temperature[0].float(), *self.range)
         else:
-            log_tau = self._update(z_v, z_a, valid) if self.training else self.belief_mean.float()
+            log_tau = self._update(z_v, z_a, valid) if self.training else self.belief_mean
         return log_tau.exp().clamp(*self.range)
 
     def _update(self, z_v: Tensor, z_a: Tensor, valid: Tensor) -> Tensor:
-        mean, variance = self.belief_mean.float().clone(), self.belief_variance.float().clone()
+        mean, variance = self.belief_mean.clone(), self.belief_variance.clone()
         with maybe_autocast(z_v.device.type, enabled=False):
             proposed, uncertainty = self.proposal(z_v, z_a, valid)
         # No pair, or a proposal spoilt by an overflow: this step teaches nothing.
@@ -184,7 +182,7 @@ class AdaptiveTemperature(nn.Module):
     @torch.no_grad()
     def process_noise(self) -> Tensor:
         """q of the next update, 0-dim: low for steady gradients, up to its bound for erratic ones."""
-        ratio = self.gradient_variance.float() / self.gradient_mean.float().square().clamp(min=1e-30)
+        ratio = self.gradient_variance / self.gradient_mean.square().clamp(min=1e-30)
         calm, erratic = _PROCESS_NOISE
         return calm + (erratic - calm) * ratio / (1 + ratio)
 
@@ -207,13 +205,3 @@ class AdaptiveTemperature(nn.Module):
         self.gradient_variance.copy_(torch.where(fresh, variance, self.gradient_variance))
         self.gradient_mean.copy_(torch.where(fresh, self.gradient_mean + step * delta, self.gradient_mean))
         self.gradient_count.add_(fresh)
-
-
-def _check_temperature(config: Any) -> None:
-    mode, low, high = config.temperature_mode, config.temperature_min, config.temperature_max
-    if mode not in ("adaptive", "learned", "fixed"):
-        raise ValueError(f"temperature_mode must be 'adaptive', 'learned' or 'fixed', but got {mode!r}")
-    if low <= 0 or (low >= high and mode != "fixed"):
-        raise ValueError(f"temperature_min must be positive and below temperature_max, but got {low} and {high}")
-    if not low <= config.temperature_value <= high:
-        raise ValueError(f"temperature_value must lie in [{low}, {high}], but got {config.temperature_value}")

@@ -43,7 +43,7 @@ def build_audio_encoder(config: MACBDFConfig) -> nn.Module:
 
 def load_tower(name_or_path: str, config: PreTrainedConfig) -> PreTrainedModel:
     """The pretrained encoder of that name; the encoder half of an encoder-decoder."""
-    return _encoder_half(AutoModel.from_pretrained(name_or_path, config=config))
+    return _encoder_half(AutoModel.from_pretrained(name_or_path, config=config, dtype=torch.get_default_dtype()))
 
 
 def _encoder_half(model: PreTrainedModel) -> PreTrainedModel:
@@ -62,7 +62,8 @@ class TowerAdapter(nn.Module):
         super().__init__()
         if hasattr(tower, "layerdrop"):
             tower.layerdrop = 0.0  # a dropped layer leaves no hidden state to take
-        self.tower = _encoder_half(AutoModel.from_config(tower))
+        # Not in the dtype that the tower was saved in: the whole detector computes in one.
+        self.tower = _encoder_half(AutoModel.from_config(tower, dtype=torch.get_default_dtype()))
         self.num_scales = config.num_scales
         self.projections = nn.ModuleList(
             ScaleProjection(channels, config.hidden_size) for channels in self._widths(tower)

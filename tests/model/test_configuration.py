@@ -7,6 +7,8 @@ from modeling_macbdf import MACBDFAudioConfig, MACBDFConfig, MACBDFForClassifica
 
 from .conftest import build_config
 
+INF, NAN = float("inf"), float("nan")
+
 
 @pytest.mark.parametrize(
     ("fields", "message"),
@@ -20,11 +22,27 @@ from .conftest import build_config
         ({"weight_floor": 0.5}, r"weight_floor must be in \[0, 0.5\), but got 0.5"),
         ({"cluster_corruption": 1.5}, "cluster_corruption must be in .* but got 1.5"),
         ({"prototype_momentum": 1.0}, "prototype_momentum must be in .* but got 1.0"),
-        ({"frame_loss_weight": -1}, "frame_loss_weight must not be negative, but got -1"),
-        ({"pos_weight": 0}, "pos_weight must be positive, but got 0"),
+        ({"frame_loss_weight": -1}, "frame_loss_weight must be finite and not negative, but got -1"),
+        ({"sync_loss_weight": INF}, "sync_loss_weight must be finite and not negative, but got inf"),
+        ({"pos_weight": 0}, "pos_weight must be positive and finite, but got 0"),
+        ({"pos_weight": INF}, "pos_weight must be positive and finite, but got inf"),
+        ({"mlp_ratio": 0}, "mlp_ratio must leave a width of 1 at least of hidden_size, but got 0"),
+        ({"projection_size": 0}, "projection_size must be at least 1, but got 0"),
+        ({"layer_norm_eps": -1.0}, "layer_norm_eps must be positive and finite, but got -1.0"),
+        ({"layer_scale_init": NAN}, "layer_scale_init must be finite, but got nan"),
+        ({"prototype_warmup": -5}, "prototype_warmup must not be negative, but got -5"),
+        ({"sync_max_lag": -1}, "sync_max_lag must not be negative, but got -1"),
+        ({"temperature_max": INF}, "temperature_value must lie in"),
+        ({"temperature_min": 0.0}, "temperature_value must lie in"),
+        (
+            {"temperature_min": 0.07, "temperature_max": 0.07},
+            "temperature_max must exceed temperature_min=0.07 unless temperature_mode is 'fixed', but got 0.07",
+        ),
         ({"dropout": 1.0}, "dropout must be in .* but got 1.0"),
         ({"pooling_top_k": 0}, "pooling_top_k must be at least 1, but got 0"),
         ({"calibration": {"joint": [-1.0, 0.0]}}, r"calibration\['joint'\] must be \[scale > 0, bias\]"),
+        ({"calibration": {"video": [1.0, NAN]}}, r"calibration\['video'\] must be .* finite, but got \[1.0, nan\]"),
+        ({"calibration": {"audio": [INF, 0.0]}}, r"calibration\['audio'\] must be .* finite, but got \[inf, 0.0\]"),
         ({"calibration": {"real_below": 0.8, "fake_above": 0.2}}, "calibration must have 0 <= real_below"),
         ({"separate_objectives": ["video"]}, r"separate_objectives must be different ones of .* but got \['video'\]"),
         ({"separate_objectives": ["contrastive"] * 2}, "separate_objectives must be different ones of"),
@@ -52,7 +70,7 @@ def test_a_wrong_value_is_refused_by_name(fields, message):
         ),
         (lambda: MACBDFVideoConfig(image_size=30), "image_size must be a multiple of 4 and at least 32, but got 30"),
         (lambda: MACBDFVideoConfig(num_channels=1), r"num_channels must be 3 \(RGB\), but got 1"),
-        (lambda: MACBDFVideoConfig(high_pass_limit=0.0), "high_pass_limit must be positive, but got 0.0"),
+        (lambda: MACBDFVideoConfig(high_pass_limit=0.0), "high_pass_limit must be positive and finite, but got 0.0"),
         (lambda: MACBDFAudioConfig(mel_frames_per_step=18), "mel_frames_per_step must be a positive multiple of 4"),
         (lambda: MACBDFAudioConfig(num_mel_bins=16), "num_mel_bins must be at least 32, but got 16"),
     ],
@@ -82,6 +100,13 @@ def test_calibration_and_every_switch_come_back_from_a_file(tmp_path):
     MACBDFConfig(**fields).save_pretrained(tmp_path)
     loaded = AutoConfig.from_pretrained(tmp_path)
     assert {name: getattr(loaded, name) for name in fields} == fields
+
+
+def test_a_setting_that_did_nothing_is_gone_and_older_files_still_load():
+    """The towers of the detector begin as its own `initializer_range` says."""
+    older = MACBDFConfig(video_config={"initializer_range": 0.5, "image_size": 64}).video_config
+    assert older.image_size == 64
+    assert "initializer_range" not in older.to_dict()
 
 
 def test_a_foreign_tower_comes_back_as_its_own_class(tmp_path):

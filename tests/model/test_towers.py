@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import (
     ASTConfig,
+    AutoModel,
     ConvNextV2Config,
     HubertConfig,
     SwinConfig,
@@ -93,8 +94,6 @@ def test_a_detector_on_any_two_towers_trains_and_saves(video, audio, tmp_path):
 
 @pytest.mark.parametrize(("video", "audio"), [("vit", "wav2vec2"), ("videomae", "ast"), ("convnextv2", "whisper")])
 def test_from_pretrained_carries_the_weights_of_both_towers(video, audio, tmp_path):
-    from transformers import AutoModel
-
     towers = {}
     for kind, config in (("video", VIDEO[video]()), ("audio", AUDIO[audio]())):
         towers[kind] = AutoModel.from_config(config)
@@ -109,6 +108,23 @@ def test_from_pretrained_carries_the_weights_of_both_towers(video, audio, tmp_pa
         assert all(torch.equal(value, state[name]) for name, value in source.state_dict().items())
     with torch.no_grad():
         assert model(**tower_batch(audio)).logits.isfinite().all()
+
+
+def test_towers_saved_in_half_precision_compute_as_the_detector_does(tmp_path):
+    """They kept their dtypes, and the first forward ended in "mat1 and mat2 must have the same dtype"."""
+    for kind, config, dtype in (("v", VIDEO["vit"](), torch.bfloat16), ("a", AUDIO["ast"](), torch.float16)):
+        AutoModel.from_config(config).to(dtype).save_pretrained(tmp_path / kind)
+    model = MACBDFForClassification.from_video_audio_pretrained(
+        tmp_path / "v", tmp_path / "a", hidden_size=32, projection_size=16, num_frames=STEPS
+    )
+    model.save_pretrained(tmp_path / "both")
+    again = AutoModel.from_pretrained(tmp_path / "both")
+    for detector in (model, again, MACBDFForClassification(model.config)):
+        assert {parameter.dtype for parameter in detector.parameters()} == {torch.float32}
+    with torch.no_grad():
+        assert torch.equal(model(**tower_batch("ast")).logits, again(**tower_batch("ast")).logits)
+    half = AutoModel.from_pretrained(tmp_path / "both", dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
 
 
 def test_a_missing_stream_never_depends_on_its_filler():
