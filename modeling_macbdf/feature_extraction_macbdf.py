@@ -7,6 +7,7 @@ that every step owns exactly `sampling_rate / frame_rate_hz / hop_length` frames
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -98,16 +99,18 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
         raw_speech: Any,
         sampling_rate: int | None = None,
         audio_mask: Any = None,
-        num_frames: int | None = None,
+        num_frames: int | Sequence[int] | None = None,
         return_tensors: str | None = None,
     ) -> BatchFeature:
         """Prepares a batch.
 
         Args:
-            raw_speech: one waveform (N,) in [-1, 1], or a list of them; None stands for a clip without sound.
+            raw_speech: one waveform (N,) in [-1, 1], an array or a list of numbers, or a list of waveforms; None
+                stands for a clip without sound.
             sampling_rate: Hz of the waveforms.
             audio_mask: per clip (t,) bool, False where a step has no sound in the file; None = where samples are.
-            num_frames: pads to at least this many steps; None = the extractor's.
+            num_frames: pads to at least this many steps; None = the extractor's; a list has the steps of each clip by
+                itself, where another stream makes it longer.
             return_tensors: "pt", "np" or None.
 
         Returns:
@@ -118,14 +121,17 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
             ValueError: a wrong sampling rate, a waveform that is not mono, not finite or empty, masks that do not fit.
         """
         self._check_rate(sampling_rate)
-        waves = [None if wave is None else as_waveform(wave) for wave in _batch(raw_speech)]
+        waves = [None if wave is None else as_waveform(wave) for wave in waves_of(raw_speech)]
         counts = [0 if wave is None else math.ceil(len(wave) / self.samples_per_step) for wave in waves]
         masks = [
             mask & self._covered(wave, len(mask))
             for mask, wave in zip(step_masks("audio_mask", audio_mask, counts), waves, strict=True)
         ]
-        steps = max([self.num_frames if num_frames is None else num_frames, *counts])
-        levelled = [self._levelled(wave, mask, steps) for wave, mask in zip(waves, masks, strict=True)]
+        least = self.num_frames if num_frames is None else num_frames
+        wished = least if isinstance(least, Sequence) else [least] * len(counts)
+        ends = [max(pair) for pair in zip(wished, counts, strict=True)]
+        steps = max(ends)
+        levelled = [self._levelled(*clip, steps) for clip in zip(waves, masks, ends, strict=True)]
         samples = torch.stack(levelled)
         data = {"input_features": self._represent(samples), "audio_mask": pad_masks(masks, steps)}
         if return_tensors != "pt":
@@ -155,8 +161,7 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
 
     def _power(self, samples: torch.Tensor) -> torch.Tensor:
         """(B, N) -> (B, N / hop, n_fft / 2 + 1) power spectrum of Hann frames."""
-        side = (self.n_fft - self.hop_length) // 2
-        padded = F.pad(samples.unsqueeze(1), (side, side), mode="reflect").squeeze(1)
+        padded = F.pad(samples.unsqueeze(1), (self._side, self._side), mode="reflect").squeeze(1)
         window = torch.hann_window(self.n_fft)
         spectrum = torch.stft(padded, self.n_fft, self.hop_length, window=window, center=False, return_complex=True)
         return (spectrum.abs().square() / window.square().sum()).transpose(1, 2)
@@ -169,8 +174,13 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
         covered = filled >= self.min_coverage * size
         return covered if bool(covered.any()) else filled > 0  # a very short clip still is one
 
-    def _levelled(self, wave: torch.Tensor | None, mask: torch.Tensor, steps: int) -> torch.Tensor:
-        """One waveform at the common level, with `steps` steps of samples; silence where it has no sound."""
+    @property
+    def _side(self) -> int:
+        """Samples by which a frame reaches over its hop on either side."""
+        return (self.n_fft - self.hop_length) // 2
+
+    def _levelled(self, wave: torch.Tensor | None, mask: torch.Tensor, end: int, steps: int) -> torch.Tensor:
+        """One waveform at the common level, with `steps` steps of samples, `end` by itself; silence without sound."""
         samples = torch.zeros(steps, self.samples_per_step)
         if wave is None or not bool(mask.any()):
             return samples.flatten()
@@ -178,7 +188,14 @@ class MACBDFFeatureExtractor(SequenceFeatureExtractor):
         heard = F.pad(mask, (0, steps - len(mask)))
         samples[~heard] = 0.0
         rms = samples[heard].square().mean().sqrt().clamp(min=SMALLEST_RMS)
-        return (samples * (TARGET_RMS / rms)).flatten()
+        samples = (samples * (TARGET_RMS / rms)).flatten()
+        return samples if self.return_waveform else self._reflected(samples, end * self.samples_per_step)
+
+    def _reflected(self, samples: torch.Tensor, end: int) -> torch.Tensor:
+        """Goes on behind sample `end` as `_power` does behind the batch: features know no longer clip beside them."""
+        room = min(self._side, len(samples) - end)
+        samples[end : end + room] = samples[end - 1 - room : end - 1].flip(0)
+        return samples
 
     def _check_rate(self, sampling_rate: int | None) -> None:
         if sampling_rate is None:
@@ -222,17 +239,22 @@ def as_waveform(wave: Any) -> torch.Tensor:
     samples = wave if isinstance(wave, torch.Tensor) else torch.from_numpy(np.asarray(wave, dtype=np.float32))
     samples = samples.detach().float().cpu()
     if samples.dim() != 1 or len(samples) == 0:
-        raise ValueError(f"audio must be a non-empty mono waveform (N,), but got shape {tuple(samples.shape)}")
+        raise ValueError(
+            f"audio must be a non-empty mono waveform (N,), or a list of them, but got shape {tuple(samples.shape)}; "
+            "of a stereo one average the channels"
+        )
     if not bool(torch.isfinite(samples).all()):
         raise ValueError("audio must be finite, but has NaN or infinite samples")
     return samples
 
 
-def _batch(raw_speech: Any) -> Sequence[Any]:
-    """A list of waveforms, from one (an array, or a list of numbers) or several."""
-    if not isinstance(raw_speech, list | tuple):
-        return list(raw_speech) if np.ndim(raw_speech) == 2 else [raw_speech]
-    return [raw_speech] if raw_speech and isinstance(raw_speech[0], int | float) else raw_speech
+def waves_of(raw_speech: Any) -> list[Any]:
+    """A list of waveforms, from one (an array, or a list of numbers) or a list of several.
+
+    An array with two axes stays one, to be refused: its rows may be clips, or its columns channels.
+    """
+    numbers = isinstance(raw_speech, list | tuple) and raw_speech and isinstance(raw_speech[0], Real)
+    return list(raw_speech) if isinstance(raw_speech, list | tuple) and not numbers else [raw_speech]
 
 
 MACBDFFeatureExtractor.register_for_auto_class()

@@ -96,7 +96,7 @@ class MACBDFImageProcessor(BaseImageProcessor):
         changes = {name: value for name, value in kwargs.items() if value is not None}
         if changes:
             return self._changed(changes).preprocess(images, video_mask, return_tensors)
-        clips = [self._clip(clip) for clip in _batch(images)]
+        clips = [self._clip(clip) for clip in clips_of(images)]
         masks = step_masks("video_mask", video_mask, [0 if clip is None else len(clip) for clip in clips])
         steps = max([self.num_frames, *(len(mask) for mask in masks)])
         pixels = torch.zeros(len(clips), steps, 3, self.size["height"], self.size["width"])
@@ -175,14 +175,20 @@ def pad_masks(masks: list[torch.Tensor], steps: int) -> torch.Tensor:
     return torch.stack([F.pad(mask, (0, steps - len(mask))) for mask in masks])
 
 
-def _batch(images: Any) -> list[Any]:
-    """A list of clips, from one clip or a list of them."""
+def clips_of(images: Any) -> list[Any]:
+    """A list of clips with one entry a step each, from one clip or a list of them; None = no picture.
+
+    A list of single images is one clip; a list of clips (arrays of 4 axes, or lists) is a batch.
+    """
     if not isinstance(images, list | tuple):
-        return list(images) if np.ndim(images) == 5 else [images]
-    first = next((image for image in images if image is not None), None)
-    # A list of single images is one clip; a list of clips (arrays of 4 axes, or lists) is a batch.
-    single = first is not None and not isinstance(first, list | tuple) and np.ndim(first) == 3
-    return [images] if single else list(images)
+        images = list(images) if np.ndim(images) == 5 else [images]
+    elif images and all(_is_image(image) for image in images):
+        images = [images]
+    return [[clip] if _is_image(clip) else clip for clip in images]
+
+
+def _is_image(value: Any) -> bool:
+    return value is not None and not isinstance(value, list | tuple) and np.ndim(value) == 3
 
 
 def _numpy(data: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:

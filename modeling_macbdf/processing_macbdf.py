@@ -6,8 +6,8 @@ import numpy as np
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
-from .feature_extraction_macbdf import MACBDFFeatureExtractor
-from .image_processing_macbdf import MACBDFImageProcessor
+from .feature_extraction_macbdf import MACBDFFeatureExtractor, waves_of
+from .image_processing_macbdf import MACBDFImageProcessor, clips_of
 
 
 class MACBDFProcessorKwargs(ProcessingKwargs, total=False):
@@ -48,8 +48,10 @@ class MACBDFProcessor(ProcessorMixin):
         """Prepares windows of clips; both streams of a clip begin at the same instant.
 
         Args:
-            videos: one clip (t, H, W, 3) uint8, or a list; None entries, or None for all, where there is no picture.
-            audio: one waveform (N,), or a list; None entries, or None for all, where there is no sound.
+            videos: one clip (t, H, W, 3) uint8, an array or a list of images, or a list of clips; None entries, or
+                None for all, where there is no picture.
+            audio: one waveform (N,), an array or a list of numbers, or a list of waveforms; None entries, or None for
+                all, where there is no sound.
             video_mask, audio_mask: per clip (t,) bool, False where a step has no face or no sound; None = all valid.
             **kwargs: flat, or in `images_kwargs` and `audio_kwargs`:
                 images: in place of videos, one crop (H, W, 3) or a list with one per clip: clips of one step.
@@ -65,21 +67,23 @@ class MACBDFProcessor(ProcessorMixin):
         Raises:
             ValueError: no input at all, lists of different lengths, or a keyword that has no meaning here.
         """
-        videos = _clips_of(kwargs.pop("images", None), videos)
+        videos = _given_clips(kwargs.pop("images", None), videos)
         for_picture, for_sound, num_frames = self._sorted(kwargs)
-        return_tensors = for_picture.pop("return_tensors")
-        for_sound.pop("return_tensors")
-        videos, audio = _entries(videos, 4), _entries(audio, 1)
+        return_tensors = for_picture["return_tensors"]
+        videos = None if videos is None else clips_of(videos)
+        audio = None if audio is None else waves_of(audio)
         if not videos and not audio:
             raise ValueError("videos or audio must hold at least one clip, but both are missing")
         if videos and audio and len(videos) != len(audio):
             raise ValueError(f"videos and audio must have one entry per clip, but got {len(videos)} and {len(audio)}")
-        steps = {"num_frames": self._steps(videos or [], audio or [], num_frames), "return_tensors": "pt"}
+        steps = self._steps(videos, audio, num_frames)
+        for_picture |= {"num_frames": max(steps), "return_tensors": "pt"}
+        for_sound |= {"num_frames": steps, "return_tensors": "pt"}
         data: dict[str, Any] = {}
         if videos and any(clip is not None for clip in videos):
-            data.update(self.image_processor(videos, video_mask=_rows(video_mask), **for_picture, **steps))
+            data.update(self.image_processor(videos, video_mask=_rows(video_mask), **for_picture))
         if audio and any(wave is not None for wave in audio):
-            data.update(self.feature_extractor(audio, audio_mask=_rows(audio_mask), **for_sound, **steps))
+            data.update(self.feature_extractor(audio, audio_mask=_rows(audio_mask), **for_sound))
         if return_tensors != "pt":
             data = {name: value.numpy() for name, value in data.items()}
         return BatchFeature(data, tensor_type=return_tensors)
@@ -102,16 +106,16 @@ class MACBDFProcessor(ProcessorMixin):
             raise ValueError("do_sample_frames must be False: every crop is a step, but got True")
         return picture, merged["audio_kwargs"], picture.pop("num_frames", None)
 
-    def _steps(self, videos: list[Any], audio: list[Any], num_frames: int | None) -> int:
-        """Steps T of the batch: the wished number, or what the longest stream needs."""
+    def _steps(self, videos: list[Any] | None, audio: list[Any] | None, num_frames: int | None) -> list[int]:
+        """Steps of each clip by itself: the wished number, or what its longer stream needs."""
         own = self.image_processor.num_frames if num_frames is None else num_frames
         size = self.feature_extractor.samples_per_step
-        shown = [len(clip) for clip in videos if clip is not None]
-        heard = [-(-len(wave) // size) for wave in audio if wave is not None]
-        return max([own, *shown, *heard])
+        shown = [0 if clip is None else len(clip) for clip in videos or [None] * len(audio or [])]
+        heard = [0 if wave is None else -(-len(wave) // size) for wave in audio or [None] * len(shown)]
+        return [max(own, *streams) for streams in zip(shown, heard, strict=True)]
 
 
-def _clips_of(images: Any, videos: Any) -> Any:
+def _given_clips(images: Any, videos: Any) -> Any:
     """The clips of a call, whichever name they came under."""
     if images is None:
         return videos
@@ -119,13 +123,6 @@ def _clips_of(images: Any, videos: Any) -> Any:
         raise ValueError("images and videos are two names of the same input, but both were given")
     crops = images if isinstance(images, list | tuple) else list(images) if np.ndim(images) == 4 else [images]
     return [None if crop is None else [crop] for crop in crops]
-
-
-def _entries(value: Any, axes: int) -> list[Any] | None:
-    """A list with one entry per clip, from such a list or from one clip (an array of `axes` axes)."""
-    if value is None:
-        return None
-    return list(value) if isinstance(value, list | tuple) or value.ndim > axes else [value]
 
 
 def _rows(mask: Any) -> list[Any] | None:

@@ -49,6 +49,33 @@ def test_one_clip_needs_no_list(processor):
     assert all(torch.equal(single[name], listed[name]) for name in listed)
 
 
+def test_one_clip_may_be_a_list_of_images_or_of_numbers(processor):
+    """Images were clips of as many steps as they are high, and a number had no length."""
+    clip, wave = crops(5), voice(5 * STEP)
+    expected = processor(videos=clip, audio=wave, sampling_rate=RATE)
+    for listed in (list(clip), [Image.fromarray(image) for image in clip]):
+        given = processor(videos=listed, audio=wave.tolist(), sampling_rate=RATE)
+        assert all(torch.equal(given[name], expected[name]) for name in expected)
+    assert processor(videos=clip[0])["video_mask"].sum() == 1
+
+
+@pytest.mark.parametrize("representation", ["log_power", "persistence"])
+def test_the_sound_of_a_clip_does_not_depend_on_longer_ones_beside_it(representation):
+    """The frames that reach over its end once saw a reflection where it was alone and silence where it was not."""
+    extractor = MACBDFFeatureExtractor(num_frames=8, representation=representation)
+    processor = MACBDFProcessor(MACBDFImageProcessor(size={"height": 32, "width": 32}, num_frames=8), extractor)
+    waves = [voice(int(steps * STEP), seed=int(steps)) for steps in (8, 9.7, 5, 3, 14)]
+    videos = [crops(8), crops(10), crops(5), crops(11), None]
+    together = processor(videos=videos, audio=waves, sampling_rate=RATE)
+    for row, (clip, wave) in enumerate(zip(videos, waves, strict=True)):
+        alone = processor(videos=None if clip is None else [clip], audio=[wave], sampling_rate=RATE)
+        steps = alone["audio_mask"].shape[1]
+        assert steps == (8, 10, 8, 11, 14)[row]
+        assert torch.equal(alone["audio_mask"][0], together["audio_mask"][row, :steps])
+        own = together["input_features"][row, : 20 * steps]
+        torch.testing.assert_close(own, alone["input_features"][0], atol=1e-5, rtol=0)
+
+
 def test_a_longer_clip_widens_the_batch(processor):
     inputs = processor(videos=[crops(3), None], audio=[None, voice(11 * STEP)], sampling_rate=RATE)
     assert inputs["pixel_values"].shape[1] == inputs["audio_mask"].shape[1] == 11
@@ -80,7 +107,9 @@ def test_masks_given_are_kept(processor):
             "one entry per clip, .* 1 and 2",
         ),
         ({"audio": [voice(10)], "sampling_rate": 44100}, "sampling_rate must be 16000 Hz, but got 44100"),
-        ({"audio": [np.zeros((2, 100))], "sampling_rate": RATE}, r"mono waveform \(N,\), but got shape \(2, 100\)"),
+        ({"audio": [np.zeros((2, 100))], "sampling_rate": RATE}, r"mono waveform \(N,\), .* shape \(2, 100\)"),
+        # Each sample of a stereo file was once taken for a clip.
+        ({"audio": np.zeros((100, 2)), "sampling_rate": RATE}, r"shape \(100, 2\); of a stereo one average"),
         ({"audio": [np.full(100, np.nan)], "sampling_rate": RATE}, "audio must be finite"),
         ({"videos": [crops(2).astype(np.float32)]}, r"must be \(t, H, W, 3\) uint8 crops, but got .*float32"),
         ({"videos": [crops(2)[..., :1]]}, r"must be \(t, H, W, 3\) uint8 crops, but got \(2, 32, 32, 1\)"),
