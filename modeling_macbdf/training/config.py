@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
 
 import yaml
 
@@ -41,6 +42,7 @@ class SetConfig:
     voices: str = ""
 
     def __post_init__(self) -> None:
+        _check_types("data.sets: ", self)
         if self.share <= 0:
             raise ValueError(f"data.sets: share must be positive, but got {self.share} for {self.cache}.")
 
@@ -64,7 +66,7 @@ class DataConfig:
             sequential` keeps the two in one batch (windows are drawn at random anyway).
         streams: weights of forging the "video", the "audio", "both", or their "mismatch"; {} = those of `Mix`.
         visual_kinds, voice_kinds: weights of the pseudo-fakes of a picture and of a voice; {} = those of `Mix`.
-        balance: "none", "source", "identity" or "label_source".
+        balance: "none", "source", "identity" or "label_source"; with `sets` each has its own.
         windows: training windows of an epoch; None = one a face track.
         window_steps: steps of a training window; None = the model's `num_frames`.
         eval_windows: evaluation windows where the evaluation clips are all real, and forged on the fly.
@@ -98,6 +100,12 @@ class DataConfig:
     self_made_seconds: float = 4.0
 
     def __post_init__(self) -> None:
+        if isinstance(self.leave_out, list):
+            object.__setattr__(self, "leave_out", list(map(str, self.leave_out)))  # a speaker may be called 1098
+        _check_types("data.", self)
+        for name in ("windows", "window_steps", "eval_windows"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"data.{name} must be at least 1, but got {value}.")
         if not 0.0 < self.eval_share < 1.0:
             raise ValueError(f"data.eval_share must be in (0, 1), but got {self.eval_share}.")
         if not self.cache and self.self_made_clips < 4:
@@ -108,7 +116,8 @@ class DataConfig:
             )
         if self.leave_out and not self.sets:
             raise ValueError(f"data.leave_out must come with data.sets, but got {self.leave_out} without.")
-        object.__setattr__(self, "leave_out", [str(name) for name in self.leave_out])  # a speaker may be called 1098
+        if self.sets and self.balance != "source":  # the default
+            raise ValueError(f"data.balance must stand in each of data.sets instead, but got {self.balance!r}.")
         for values in self.sets:
             check_known("data.sets: ", values, [field.name for field in fields(SetConfig)])
 
@@ -128,7 +137,7 @@ class RunConfig:
     Attributes:
         model: folder with `config.json` and a processor, with weights to continue from them, or a Hub repository.
         from_scratch: start from random weights even where the model has some.
-        imagenet: start the picture's encoder from ImageNet weights, see `training.pretrained`.
+        imagenet: start the picture's encoder from ImageNet weights, see `training.pretrained`; only from scratch.
         model_config: fields of `MACBDFConfig` to change, for ablations.
         data: see `DataConfig`.
         training: fields of `MACBDFTrainingArguments`.
@@ -149,9 +158,13 @@ class RunConfig:
     calibrate: bool = True
 
     def __post_init__(self) -> None:
+        _check_types("", self)
         if self.early_stopping_patience < 0:
             raise ValueError(f"early_stopping_patience must not be negative, but got {self.early_stopping_patience}.")
-        check_known("training.", self.training, [field.name for field in fields(MACBDFTrainingArguments)])
+        kinds = {field.name: field.type for field in fields(MACBDFTrainingArguments)}
+        check_known("training.", self.training, list(kinds))
+        for name, value in self.training.items():
+            _check_type(f"training.{name}", value, kinds[name])
 
     def arguments(self, **changes: Any) -> MACBDFTrainingArguments:
         """The training arguments; all three clip labels reach the metrics."""
@@ -176,11 +189,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
             the bare name of a data or training field. Values are read as YAML.
 
     Raises:
-        ValueError: there is no such file or key, a value is missing, or a value is out of range.
+        ValueError: there is no such file or key, something is no YAML, or a value is missing, of another kind than its
+            field, or out of range.
     """
     if not path.is_file():
         raise ValueError(f"config must name a YAML file, but there is no {path}.")
-    values = _as_mapping(_numbers(yaml.safe_load(path.read_text(encoding="utf-8"))), str(path))
+    values = _as_mapping(read_yaml(path.read_text(encoding="utf-8"), str(path)), str(path))
     for key, value in _pairs(overrides):
         _assign(values, key, value)
     check_known("", values, [field.name for field in fields(RunConfig)])
@@ -202,7 +216,7 @@ def _pairs(overrides: Sequence[str]) -> list[tuple[str, Any]]:
             if not word.startswith("--") or not words:
                 raise ValueError(f"overrides must read key=value or --key value, but got {word!r}.")
             text = words.pop(0)
-        pairs.append((key.replace("-", "_"), _numbers(yaml.safe_load(text))))
+        pairs.append((key.replace("-", "_"), read_yaml(text, key)))
     return pairs
 
 
@@ -240,10 +254,52 @@ def check_known(prefix: str, names: Iterable[str], known: Sequence[str]) -> None
             raise ValueError(f"{prefix}{name} must be a known setting, but is not; {hint}")
 
 
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
+
+
+def _check_types(prefix: str, config: Any) -> None:
+    """ValueError where a field of a dataclass holds another kind of value than it says: YAML takes what is typed."""
+    for own in fields(config):
+        _check_type(f"{prefix}{own.name}", getattr(config, own.name), own.type)
+
+
+def _check_type(name: str, value: Any, kind: Any) -> None:
+    """ValueError where a value is not of its kind; kinds that YAML does not know are left to those who use them."""
+    choices = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    words = [_words(choice) for choice in choices]
+    if None not in words and not any(_is_a(value, choice) for choice in choices):
+        raise ValueError(f"{name} must be {' or '.join(filter(None, words))}, but got {value!r}.")
+
+
+def _words(kind: Any) -> str | None:
+    if get_origin(kind) not in (dict, list):
+        return _KINDS.get(kind)
+    entry = _KINDS.get(get_args(kind)[-1])
+    return ("a list" if get_origin(kind) is list else "key: value pairs") + (f", each {entry}" if entry else "")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_is_a(entry, get_args(kind)[0]) for entry in value)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_is_a(entry, get_args(kind)[1]) for entry in value.values())
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    return kind is Any or isinstance(value, (int, float) if kind is float else kind)
+
+
 def _as_mapping(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{name} must hold key: value pairs, but got {value!r}.")
     return dict(value)
+
+
+def read_yaml(text: str, name: str) -> Any:
+    """The value of a YAML text; ValueError where it is none, which begins with `name`."""
+    try:
+        return _numbers(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name} must be YAML, but is not: {error}") from error
 
 
 _EXPONENTIAL = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
@@ -255,4 +311,6 @@ def _numbers(value: Any) -> Any:
         return {key: _numbers(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [_numbers(entry) for entry in value]
-    return float(value) if isinstance(value, str) and _EXPONENTIAL.fullmatch(value) else value
+    if not isinstance(value, str) or not _EXPONENTIAL.fullmatch(value):
+        return value
+    return int(float(value)) if float(value).is_integer() else float(value)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from accelerate import PartialState
 
 from ..data.commands import add_dataset_arguments, read_from_arguments
@@ -28,7 +27,7 @@ from ..evaluation.score import Processes, Row, row_of, score_all, source_of
 from ..evaluation.self_made import make_recorded_set
 from ..evaluation.tables import number, table
 from ..inference import Detector
-from .config import RunConfig, load_config
+from .config import RunConfig, load_config, read_yaml
 from .run import Run
 
 METRICS = ("auc", "macro_auc", "macro_auc_balanced", "accuracy", "balanced_accuracy", "average_precision", "eer")
@@ -77,7 +76,7 @@ def load_matrix(path: Path) -> MatrixConfig:
     """
     if not path.is_file():
         raise ValueError(f"config must name a YAML file, but there is no {path}")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = read_yaml(path.read_text(encoding="utf-8"), str(path))
     known = {f.name for f in fields(MatrixConfig)}
     needed, found = known - {"seeds", "metric"}, set(values) if isinstance(values, dict) else set()
     if not needed <= found <= known:

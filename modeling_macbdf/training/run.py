@@ -149,11 +149,25 @@ def _model(config: RunConfig) -> tuple[Any, Any]:
     folder = Path(config.model)
     weightless = folder.is_dir() and not any((folder / name).exists() for name in _WEIGHTS)
     if not (config.from_scratch or weightless):
-        return AutoModel.from_pretrained(config.model, config=settings), processor
+        return _loaded(config, settings), processor
     model = AutoModel.from_config(settings)
     if config.imagenet:
         load_imagenet(model)
     return model, processor
+
+
+def _loaded(config: RunConfig, settings: Any) -> Any:
+    """The model with the weights of `config.model`."""
+    anew = "from_scratch=true begins with new ones"
+    if config.imagenet:
+        raise ValueError(f"imagenet must be false where weights are loaded ({anew}), but got true for {config.model}")
+    try:
+        return AutoModel.from_pretrained(config.model, config=settings)
+    except RuntimeError as error:
+        raise ValueError(
+            f"model_config must leave the shapes of the weights in {config.model} as they are ({anew}), but has "
+            f"{sorted(config.model_config)}: {error}"
+        ) from error
 
 
 def _settings(config: RunConfig) -> Any:

@@ -50,6 +50,7 @@ def test_a_name_of_digits_stays_a_name(file: Path) -> None:
 def test_a_number_written_as_1e_3_is_a_number(file: Path) -> None:
     """YAML 1.1 reads 5e-4 as text, which the optimizer then met."""
     assert load_config(file).arguments().learning_rate == pytest.approx(5e-4)
+    assert load_config(file, ["windows=2e4"]).data.windows == 20_000
 
 
 def test_printed_configuration_gives_the_same_run(file: Path, tmp_path: Path) -> None:
@@ -77,11 +78,36 @@ def test_a_model_beside_the_file_is_meant_before_a_hub_repository(file: Path) ->
         (["data=nothing"], "data must hold key: value pairs"),
         (["eval_share=1.5"], r"data\.eval_share must be in \(0, 1\), but got 1.5"),
         (["early_stopping_patience=-1"], "early_stopping_patience must not be negative"),
+        (["streams={video: 0.7"], "streams must be YAML, but is not"),
+        (["self_made_clips=abc"], r"data\.self_made_clips must be a whole number, but got 'abc'"),
+        (["eval_share=abc"], r"data\.eval_share must be a number, but got 'abc'"),
+        (["streams={video: much}"], r"data\.streams must be key: value pairs, each a number"),
+        (["windows=1.5"], r"data\.windows must be a whole number or null, but got 1.5"),
+        (["windows=-3"], r"data\.windows must be at least 1, but got -3"),
+        (["window_steps=0"], r"data\.window_steps must be at least 1, but got 0"),
+        (["paired=2"], r"data\.paired must be true or false, but got 2"),
+        (["leave_out=ann"], r"data\.leave_out must be a list, each text, but got 'ann'"),
+        (["learning_rate=abc"], r"training\.learning_rate must be a number, but got 'abc'"),
+        (["max_steps=true"], r"training\.max_steps must be a whole number, but got True"),
+        (["from_scratch=maybe"], "from_scratch must be true or false, but got 'maybe'"),
+        (["cache=a", "windows=4", "sets=[{cache: a}]", "balance=identity"], r"data\.balance must stand in each of"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(file: Path, words: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_config(file, words)
+
+
+def test_a_set_says_its_settings_by_name(file: Path) -> None:
+    data = load_config(file, ["cache=a", "windows=4", "sets=[{cache: a, share: much}]"]).data
+    with pytest.raises(ValueError, match=r"data\.sets: share must be a number, but got 'much'"):
+        data.training_sets()
+
+
+def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("model: {")
+    with pytest.raises(ValueError, match=r"run\.yaml must be YAML, but is not"):
+        load_config(tmp_path / "run.yaml")
 
 
 def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_prepared(file: Path) -> None:

@@ -109,6 +109,20 @@ def test_new_weights_do_not_keep_the_calibration_of_those_that_they_began_as(tmp
     assert model.config.calibration is None
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], r"model_config must leave the shapes of the weights in .* but has \['num_frames', 'video_config'\]"),
+        (["imagenet=true"], "imagenet must be false where weights are loaded"),
+    ],
+)
+def test_what_loaded_weights_cannot_follow_is_refused(tmp_path, words, message) -> None:
+    """Other shapes were a RuntimeError, and `imagenet` did nothing."""
+    fixed = [f"model={ROOT / 'hub_configs' / 'macb-df-tiny'}", "from_scratch=false", f"output_dir={tmp_path}"]
+    with pytest.raises(ValueError, match=message):
+        _model(load_config(ROOT / "hub_configs" / "train-tiny.yaml", [*fixed, *words]))
+
+
 @pytest.mark.parametrize("word", ["model_config.frame_rate_hz=10.0", "model_config.audio_config.num_mel_bins=64"])
 def test_a_change_that_the_processor_cannot_follow_is_refused(tmp_path, word) -> None:
     """It was once dropped without a word."""
