@@ -45,11 +45,16 @@ class Resolution:
     finite: bool = True
 
     @property
+    def present(self) -> int:
+        """How many objectives have a gradient that is not zero."""
+        return int((self.cosines.diagonal() != 0).sum())
+
+    @property
     def min_cosine(self) -> float:
-        """The smallest cosine between two objectives; 1.0 where there is only one."""
-        size = len(self.weights)
-        off_diagonal = self.cosines[~torch.eye(size, dtype=torch.bool)]
-        return float(off_diagonal.min()) if size > 1 else 1.0
+        """The smallest cosine between two objectives that have a gradient; 1.0 where there is only one."""
+        there = self.cosines.diagonal() != 0
+        off_diagonal = self.cosines[there][:, there][~torch.eye(self.present, dtype=torch.bool)]
+        return float(off_diagonal.min()) if self.present > 1 else 1.0
 
 
 class Rule(ABC):

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,8 +39,9 @@ def columns(groups: Mapping[str, Sequence[str]]) -> list[str]:
 
 def resolution_row(group: str, names: Sequence[str], found: Resolution) -> dict[str, float]:
     """One encoder's part of a row. `names`: the objectives that the resolution's entries belong to."""
-    row = {
-        f"cosine_{group}": found.min_cosine,
+    # A cosine with an objective that is absent, as one without labels is, would be counted as a right angle.
+    row = {f"cosine_{group}": found.min_cosine} if found.present > 1 else {}
+    row |= {
         f"conflict_{group}": float(found.conflict),
         f"amplification_{group}": found.amplification,
         f"stationary_{group}": float(found.stationary),
@@ -111,6 +113,23 @@ class ConflictLog:
 def read_rows(path: Path) -> list[dict[str, float]]:
     """Rows of a conflict file; empty fields are left out, and a last line cut off by a kill as well."""
     return [{name: float(value) for name, value in row.items() if value} for row in _lines(path)]
+
+
+def as_columns(rows: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
+    """Rows as one array (N,) per name, NaN where a row lacks it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+
+
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean over the last `window` values, or as many as there are yet: (N,) -> (N,).
+
+    Values that are not finite, of steps that lack them, are left out; NaN where no other is in the window.
+    """
+    known = np.isfinite(values)
+    total, count = np.cumsum(np.where(known, values, 0.0)), np.cumsum(known)
+    total[window:], count[window:] = total[window:] - total[:-window], count[window:] - count[:-window]
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _lines(path: Path) -> list[dict[str, str]]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .conflict_log import as_columns, running_mean
 from .experiment_specs import OUTCOMES, Experiment
-from .experiment_summary import running_mean
 
 _CURVES = {
     "clip_loss": "training loss of the joint answer",
@@ -37,13 +37,14 @@ def plot_experiment(
     """
     from matplotlib.figure import Figure
 
-    panels = len(spec.judged) + len(spec.curves)
+    judged = [name for name in spec.judged if all(name in found for found in result["variants"].values())]
+    panels = len(judged) + len(spec.curves)
     rows = -(-panels // 3)
     figure = Figure(figsize=(12, 3.3 * rows), layout="constrained")
     axes = list(figure.subplots(rows, 3, squeeze=False).flat)
-    for axis, outcome in zip(axes, spec.judged, strict=False):
+    for axis, outcome in zip(axes, judged, strict=False):
         _outcome(axis, result, outcome)
-    for axis, column in zip(axes[len(spec.judged) :], spec.curves, strict=False):
+    for axis, column in zip(axes[len(judged) :], spec.curves, strict=False):
         _curve(axis, tables, column)
     for axis in axes[panels:]:
         axis.set_axis_off()
@@ -67,9 +68,10 @@ def _outcome(axis: Any, result: Mapping[str, Any], outcome: str) -> None:
 def _curve(axis: Any, tables: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], column: str) -> None:
     """Mean over the seeds of the running mean, with the range of the seeds behind."""
     for place, (variant, seeds) in enumerate(tables.items()):
-        if not all(column in row for rows in seeds for row in rows):
+        columns = [as_columns(rows) for rows in seeds]
+        if not all(column in own for own in columns):
             continue
-        lines = np.stack([running_mean(np.array([row[column] for row in rows]), _SMOOTHING) for rows in seeds])
+        lines = np.stack([running_mean(own[column], _SMOOTHING) for own in columns])
         steps = np.arange(1, lines.shape[1] + 1)
         axis.fill_between(steps, lines.min(axis=0), lines.max(axis=0), color=f"C{place}", alpha=0.1, lw=0)
         axis.plot(steps, lines.mean(axis=0), color=f"C{place}", label=variant, lw=1.4)

@@ -9,45 +9,44 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from .conflict_log import as_columns, running_mean
 from .experiment_specs import OUTCOMES, Experiment
 
 LEVEL = 0.95
 SMOOTHING = 10  # steps of the running mean of the loss
+_OF_ALL_STEPS = ("cosine_video", "cosine_audio", "conflict_video", "conflict_audio")
 Outcomes = Mapping[str, float]
 Interval = dict[str, float | None]
 
 
 def run_outcomes(metrics: Mapping[str, float], rows: Sequence[Mapping[str, float]], target_loss: float) -> Outcomes:
-    """The outcomes of one run that are named in `OUTCOMES`.
+    """The outcomes of one run that are named in `OUTCOMES`, without those that it does not tell.
 
     Args:
         metrics: of the final evaluation, `eval_auc` and so on.
         rows: of the run's conflict file, one an optimizer step.
         target_loss: of the joint answer's cross-entropy; a run that never reaches it counts with all of its steps.
     """
-    found = {name: float(metrics[f"eval_{name}"]) for name in ("auc", "auc_video", "auc_audio")}
-    columns = {name: np.array([row.get(name, np.nan) for row in rows]) for name in {k for row in rows for k in row}}
-    fifth = -max(1, len(rows) // 5)
+    found = {name: metrics.get(f"eval_{name}", np.nan) for name in ("auc", "auc_video", "auc_audio")}
+    columns = as_columns(rows)
+    fifth = slice(-max(1, len(rows) // 5), None)
     loss = running_mean(columns["clip_loss"], SMOOTHING)
     reached = np.flatnonzero(loss[SMOOTHING - 1 :] <= target_loss)
     found["steps_to_loss"] = float(reached[0] + SMOOTHING if len(reached) else len(rows))
     found["reached"] = float(len(reached) > 0)
-    found["final_loss"] = float(columns["clip_loss"][fifth:].mean())
-    for name in ("cosine_video", "cosine_audio", "conflict_video", "conflict_audio"):
-        found[name] = float(np.nanmean(columns[name]))
-    found["weight_video"] = float(columns["fusion_video_mean"][fifth:].mean())
-    found["weight_uneven"] = float(columns["fusion_video_uneven"][fifth:].mean())
+    last = {"final_loss": "clip_loss", "weight_video": "fusion_video_mean", "weight_uneven": "fusion_video_uneven"}
+    last |= {"temperature": "temperature"}
+    parts = {name: columns[column][fifth] for name, column in last.items() if column in columns}
+    parts |= {name: columns[name] for name in _OF_ALL_STEPS if name in columns}
+    found |= {name: _mean_of_known(values) for name, values in parts.items()}
     if "temperature" in columns:
-        found["temperature"] = float(columns["temperature"][fifth:].mean())
-        found["temperature_swing"] = float(np.log(columns["temperature"][len(rows) // 2 :]).std())
-    return found
+        found["temperature_swing"] = float(np.nanstd(np.log(columns["temperature"][len(rows) // 2 :])))
+    return {name: float(value) for name, value in found.items() if np.isfinite(value)}
 
 
-def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean over the last `window` values, over those that there are at the beginning: (N,) -> (N,)."""
-    total = np.cumsum(values)
-    total[window:] = total[window:] - total[:-window]
-    return total / np.minimum(np.arange(1, len(values) + 1), window)
+def _mean_of_known(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def interval(values: Sequence[float], comparisons: int = 1) -> Interval:
@@ -80,7 +79,7 @@ def summarise(spec: Experiment, runs: Mapping[str, Mapping[int, Outcomes]]) -> d
     for name in others:
         pairs = {
             outcome: [runs[name][seed][outcome] - runs[reference][seed][outcome] for seed in seeds]
-            for outcome in spec.judged
+            for outcome in told(spec.judged, runs)
         }
         differences[name] = {outcome: interval(values, len(others)) for outcome, values in pairs.items()}
     return {
@@ -93,6 +92,11 @@ def summarise(spec: Experiment, runs: Mapping[str, Mapping[int, Outcomes]]) -> d
             for outcome, found in outcomes.items()
         ],
     }
+
+
+def told(outcomes: Sequence[str], runs: Mapping[str, Mapping[int, Outcomes]]) -> list[str]:
+    """Those of the outcomes that every run tells."""
+    return [name for name in outcomes if all(name in run for found in runs.values() for run in found.values())]
 
 
 def _intervals(spec: Experiment, runs: Sequence[Outcomes]) -> dict[str, Interval]:

@@ -86,8 +86,9 @@ def _train(config: RunConfig, folder: Path) -> None:
     trainer = run.trainer()
     trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     metrics = run.finish(trainer)
+    known = {name: value for name, value in metrics.items() if value == value}  # JSON has no NaN, as of a stream's AUC
     if trainer.is_world_process_zero():
-        facts = {"metrics": metrics, "train_seconds": trained.metrics["train_runtime"], "data": run.data.facts}
+        facts = {"metrics": known, "train_seconds": trained.metrics["train_runtime"], "data": run.data.facts}
         write_atomically(folder / RESULT, dump_json(facts))
     trainer.accelerator.wait_for_everyone()  # every process reads it
 

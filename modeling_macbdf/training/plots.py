@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .conflict_log import BINS, read_rows
+from .conflict_log import BINS, as_columns, read_rows, running_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,8 +56,7 @@ def _table(path: Path) -> dict[str, np.ndarray]:
     rows = read_rows(path)
     if not rows:
         raise ValueError(f"runs must hold conflict files with at least one step, but {path} has none.")
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+    return as_columns(rows)
 
 
 def _columns(tables: Mapping[str, dict[str, np.ndarray]], start: str, end: str) -> list[str]:
@@ -71,20 +70,14 @@ def _draw(
     for run, table in tables.items():
         for name in names:
             if name in table:
-                axis.plot(table["step"], _smooth(table[name], window), label=f"{run} {name}" if run else name, lw=1.2)
+                axis.plot(
+                    table["step"], running_mean(table[name], window), label=f"{run} {name}" if run else name, lw=1.2
+                )
     if title.startswith("cosine"):
         axis.axhline(0.0, color="0.6", lw=0.8)
     axis.set(title=title, xlabel="optimizer step")
     if axis.has_data():
         axis.legend(fontsize=7)
-
-
-def _smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Running mean over the last `window` steps, without the missing ones."""
-    known = np.isfinite(values)
-    total, count = np.cumsum(np.where(known, values, 0.0)), np.cumsum(known)
-    total[window:], count[window:] = total[window:] - total[:-window], count[window:] - count[:-window]
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _histogram(axis: Any, figure: "Figure", table: dict[str, np.ndarray]) -> None:

@@ -49,6 +49,23 @@ def test_outcomes_are_those_of_the_file_and_the_evaluation() -> None:
     assert "temperature" not in run_outcomes(METRICS, rows, 0.6)
 
 
+def test_a_run_on_one_stream_tells_what_there_is() -> None:
+    """Its conflict file has no column of the other stream, which was a KeyError; one NaN spoilt every later mean."""
+    rows = [
+        {name: value for name, value in row.items() if "audio" not in name} for row in _rows([1.0] * 10 + [0.0] * 30)
+    ]
+    rows[3]["clip_loss"] = float("nan")
+    found = run_outcomes({"eval_auc": 0.8, "eval_auc_video": 0.8}, rows, 0.5)
+    assert (found["steps_to_loss"], found["reached"]) == (15, 1)
+    assert {"cosine_audio", "conflict_audio", "auc_audio"}.isdisjoint(found)
+    assert found["cosine_video"] == 0.5
+    result = summarise(SPEC, {name: dict.fromkeys(range(2), found) for name in SPEC.variants})
+    assert "auc" in result["differences"]["cluster"]
+    silent = {name: value for name, value in found.items() if name != "auc"}
+    result = summarise(SPEC, {name: dict.fromkeys(range(2), silent) for name in SPEC.variants})
+    assert list(result["differences"]["cluster"]) == ["steps_to_loss"]
+
+
 def test_interval_is_that_of_student_and_wider_for_several_comparisons() -> None:
     values = [0.1, 0.3, 0.2, 0.4, 0.35]
     expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modeling_macbdf.training.conflict_log import ConflictLog, columns
-from modeling_macbdf.training.plots import _smooth, plot_conflict
+from modeling_macbdf.training.conflict_log import ConflictLog, columns, running_mean
+from modeling_macbdf.training.plots import plot_conflict
 
 GROUPS = {"video": ["multimodal", "video"], "audio": ["multimodal", "audio"]}
 
@@ -29,9 +29,10 @@ def test_one_run_and_several_runs_are_drawn(tmp_path: Path) -> None:
 
 
 def test_running_mean_leaves_out_missing_steps() -> None:
+    """That of the experiments once stayed NaN for ever after one step without a value."""
     values = np.array([1.0, np.nan, 3.0, 5.0])
-    np.testing.assert_allclose(_smooth(values, 2), [1.0, 1.0, 3.0, 4.0])
-    np.testing.assert_allclose(_smooth(values, 10), [1.0, 1.0, 2.0, 3.0])
+    np.testing.assert_allclose(running_mean(values, 2), [1.0, 1.0, 3.0, 4.0])
+    np.testing.assert_allclose(running_mean(values, 10), [1.0, 1.0, 2.0, 3.0])
 
 
 def test_an_empty_file_is_refused_by_name(tmp_path: Path) -> None:

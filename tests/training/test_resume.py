@@ -13,9 +13,10 @@ import torch
 from transformers import TrainerCallback
 
 from modeling_macbdf import disk
+from modeling_macbdf.optim import OMPareto
 from modeling_macbdf.training import MACBDFTrainer, MACBDFTrainingArguments, last_complete_checkpoint
 from modeling_macbdf.training.callbacks import PatienceCallback
-from modeling_macbdf.training.conflict_log import ConflictLog, read_rows
+from modeling_macbdf.training.conflict_log import ConflictLog, read_rows, resolution_row
 
 from .killed_run import run
 from .toy import ToyData, ToyDetector
@@ -144,6 +145,17 @@ def test_conflict_file_drops_the_rows_that_a_resumed_run_takes_again(tmp_path: P
     assert [row["step"] for row in read_rows(tmp_path / "log.csv")] == [1, 2, 3, 4]
     log.start(0)
     assert read_rows(tmp_path / "log.csv") == []
+
+
+def test_an_absent_objective_has_no_cosine() -> None:
+    """It once entered every mean as a right angle."""
+    both, one = (OMPareto()(torch.tensor(gram)) for gram in ([[1.0, -0.5], [-0.5, 1.0]], [[1.0, 0.0], [0.0, 0.0]]))
+    assert (both.present, both.min_cosine) == (2, -0.5)
+    assert (one.present, one.min_cosine) == (1, 1.0)
+    rows = [resolution_row("video", ["multimodal", "video"], found) for found in (both, one)]
+    assert rows[0]["cosine_video"] == -0.5
+    assert "cosine_video" not in rows[1]
+    assert rows[1]["conflict_video"] == 0.0
 
 
 def test_log_messages_average_the_steps_between_them() -> None:
