@@ -140,7 +140,9 @@ class FrameEncoder(nn.Module):
         """
         frames = pixel_values.flatten(0, 1)
         seen = None if mask is None else mask.flatten()
-        if seen is None or _is_exporting() or bool(seen.all()):
+        if seen is not None and _is_exporting():  # all frames pass, the masked ones empty
+            frames, seen = frames.masked_fill(~seen[:, None, None, None], 0.0), None
+        if seen is None or bool(seen.all()):
             tokens = self._tokens(frames)
         else:  # masked steps cost nothing: a photograph is one frame of its window
             shown = self._tokens(frames[seen])

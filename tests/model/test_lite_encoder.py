@@ -120,7 +120,7 @@ def test_a_saved_detector_answers_bit_for_bit_the_same(tmp_path, batch):
         ({"stem_size": 0}, "stem_size must be at least 1, but got 0"),
         ({"image_size": 120}, "image_size must be a positive multiple of 32, but got 120"),
         ({"num_channels": 1}, r"num_channels must be 3 \(RGB\), but got 1"),
-        ({"high_pass_limit": 0.0}, "high_pass_limit must be positive, but got 0.0"),
+        ({"high_pass_limit": 0.0}, "high_pass_limit must be positive and finite, but got 0.0"),
         ({"image_size": "160"}, "image_size"),
         ({"use_color": 1}, "use_color"),
     ],
