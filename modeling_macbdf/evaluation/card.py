@@ -184,13 +184,13 @@ def _emissions(cost: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "emissions": round(grams, 2),
         "source": "hours x watts x grid factor",
-        "training_type": "from scratch",
+        **{name: cost[name] for name in ("training_type",) if name in cost},
         "hardware_used": cost["hardware"],
     }
 
 
 def _cost(cost: Mapping[str, Any]) -> str:
-    """What the training took: "hours", "hardware", "watts", "grid_kg_per_kwh", and "assumptions" in words."""
+    """What the training took: "hours", "hardware", "watts", "grid_kg_per_kwh", "training_type" and "assumptions" in words."""
     if not cost:
         return "## Environmental cost\n\nNot recorded.\n"
     energy = _energy_kwh(cost)
