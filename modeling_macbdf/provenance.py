@@ -17,20 +17,24 @@ _NO_TRUST_LIST = "signingCredential.untrusted"  # always reported, because no li
 
 def read_provenance(path: str | os.PathLike[str]) -> Provenance | None:
     """The credentials inside a file; None without c2pa-python. What cannot be read is "unreadable", no exception."""
-    c2pa = _c2pa()
-    if c2pa is None:
-        return None
-    if not os.path.isfile(path):
-        return Provenance("unreadable", problems=("there is no such file",))
     try:
+        c2pa = _c2pa()
+        if c2pa is None:
+            return None
+        if not os.path.isfile(path):
+            return Provenance("unreadable", problems=("there is no such file",))
         reader = c2pa.Reader.try_create(os.fspath(path), context=_context())
         if reader is None:
             return Provenance("none")
         with reader:
             return _from_reader(reader)
-    except c2pa.C2paError as error:
-        unknown = str(error).startswith("NotSupported")
-        return Provenance("unreadable", problems=(_NO_PLACE if unknown else str(error),))
+    except Exception as error:  # of any kind: of a library that does not load, or that trips over a crafted file
+        return Provenance("unreadable", problems=(_problem(error),))
+
+
+def _problem(error: Exception) -> str:
+    words = str(error.args[0]) if error.args else type(error).__name__  # a KeyError's own text is in quotes
+    return _NO_PLACE if words.startswith("NotSupported") else words
 
 
 def _c2pa() -> Any:

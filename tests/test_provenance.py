@@ -14,26 +14,18 @@ c2pa = pytest.importorskip("c2pa", reason="needs the extra [provenance]")
 def signed(talking_clip, tmp_path_factory):
     """The rendered clip with credentials that say that it was generated."""
     path = tmp_path_factory.mktemp("signed") / "signed.mp4"
-    manifest = {
-        "claim_generator_info": [{"name": "test camera", "version": "1"}],
-        "assertions": [
-            {
-                "label": "c2pa.actions",
-                "data": {
-                    "actions": [
-                        {
-                            "action": "c2pa.created",
-                            "digitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/"
-                            "trainedAlgorithmicMedia",
-                        }
-                    ]
-                },
-            }
-        ],
-    }
-    signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo("es256", *certificates(), None))
-    c2pa.Builder(json.dumps(manifest)).sign_file(talking_clip, path, signer)
+    sign(talking_clip, path)
     return path
+
+
+def sign(clip, path, *more):
+    """Writes a copy of a clip with credentials that say that it was generated, and with more assertions."""
+    source = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    actions = [{"action": "c2pa.created", "digitalSourceType": source}]
+    assertions = [{"label": "c2pa.actions", "data": {"actions": actions}}, *more]
+    manifest = {"claim_generator_info": [{"name": "test camera", "version": "1"}], "assertions": assertions}
+    signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo("es256", *certificates(), None))
+    c2pa.Builder(json.dumps(manifest)).sign_file(clip, path, signer)
 
 
 def certificates() -> tuple[bytes, bytes]:
@@ -117,6 +109,29 @@ def test_what_is_no_media_is_unreadable(tmp_path):
     (tmp_path / "letter.mp4").write_text("hello")
     assert read_provenance(tmp_path / "letter.mp4").state == "unreadable"
     assert read_provenance(tmp_path / "absent.mp4").state == "unreadable"
+
+
+def test_crafted_credentials_are_unreadable_and_end_nothing(talking_clip, tmp_path):
+    """A renamed assertion made the library raise a KeyError, which ended the whole batch."""
+    path = tmp_path / "crafted.mp4"
+    sign(talking_clip, path, {"label": "c2pa.xctions.foo", "data": {"a": 1}})
+    path.write_bytes(path.read_bytes().replace(b"c2pa.xctions", b"c2pa.actions"))
+    found = read_provenance(path)
+    assert (found.state, bool(found.problems[0])) == ("unreadable", True)
+
+
+def test_a_library_that_does_not_load_is_told_and_ends_nothing(talking_clip, monkeypatch):
+    """Without its native part c2pa raises a RuntimeError on import, which ended the whole batch."""
+
+    class Broken:
+        def find_spec(self, name, *_):
+            if name == "c2pa":
+                raise RuntimeError("its native library is missing")
+
+    monkeypatch.delitem(sys.modules, "c2pa")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    found = read_provenance(talking_clip)
+    assert (found.state, found.problems) == ("unreadable", ("its native library is missing",))
 
 
 def test_without_the_extra_it_is_said_that_nothing_was_looked_for(talking_clip, monkeypatch):
