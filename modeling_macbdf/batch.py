@@ -18,6 +18,9 @@ from .isolation import IsolatedJudge, open_judge
 from .judging import Judge
 from .report import NOT_TEXT
 
+# What another run may find otherwise: such a file is judged again.
+TRY_AGAIN = ("missing", "unreadable", "timeout", "internal_error")
+_LINE = b'{"model": {"id": '  # how every line begins
 _of_process: Judge | IsolatedJudge | None = None
 
 
@@ -25,6 +28,8 @@ def judge_into(
     out: Path, paths: Sequence[str], processes: int, options: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Judges files and appends a line of JSON for each to `out` as it comes; files that it holds are left out.
+
+    A file whose line has a status of `TRY_AGAIN` is judged again, and its last line holds.
 
     Under `accelerate launch` or `torchrun` each process takes its part of the files and writes a file of its own.
 
@@ -35,10 +40,11 @@ def judge_into(
         options: of `isolation.open_judge`.
 
     Yields:
-        The outcomes, first those that were there: `FileResult` as a mapping, and "model".
+        The outcomes, first those that were there and hold: `FileResult` as a mapping, and "model".
 
     Raises:
-        ValueError: if `out` holds outcomes of another model, `processes` is below 1, or a process was killed.
+        ValueError: if `out` holds outcomes of another model or something else, `processes` is below 1, or a process
+            was killed.
         OSError: if nothing more can be written to `out`.
     """
     if processes < 1:
@@ -48,8 +54,9 @@ def judge_into(
         out = out.with_name(f"{out.stem}-{part:04d}-of-{parts:04d}{out.suffix}")
     before = read_outcomes(out)
     mine = list(paths)[part::parts]
-    known = {outcome["path"] for outcome in before}
-    yield from before
+    settled = [outcome for outcome in before if outcome["status"] not in TRY_AGAIN]
+    known = {outcome["path"] for outcome in settled}
+    yield from settled
     model = before[0]["model"] if before else None
     kept = "the outcomes before are in it, and the same command goes on"
     with full_disk_told(out, kept), open(out, "a", encoding="utf-8", errors=NOT_TEXT) as file:
@@ -64,14 +71,34 @@ def judge_into(
 
 
 def read_outcomes(path: Path) -> list[dict[str, Any]]:
-    """The outcomes of an earlier run, empty without one; a last line that was broken off is cut from the file."""
+    """The outcomes of an earlier run, empty without one; a last line that was broken off is cut from the file.
+
+    Raises:
+        ValueError: if the file holds anything else, which is left as it is.
+    """
     if not path.exists():
         return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    return [json.loads(line) for line in whole.decode("utf-8").split("\n")[:-1]]
+    *lines, tail = path.read_bytes().split(b"\n")
+    outcomes = [_outcome(line, number, path) for number, line in enumerate(lines, start=1)]
+    if tail and not (tail.startswith(_LINE) or _LINE.startswith(tail)):
+        raise _no_outcome(len(lines) + 1, path)
+    if tail:
+        os.truncate(path, path.stat().st_size - len(tail))
+    return outcomes
+
+
+def _outcome(line: bytes, number: int, path: Path) -> dict[str, Any]:
+    try:
+        outcome = json.loads(line)
+    except ValueError:
+        outcome = None
+    if not isinstance(outcome, dict) or not {"model", "path", "status"} <= outcome.keys():
+        raise _no_outcome(number, path)
+    return outcome
+
+
+def _no_outcome(number: int, path: Path) -> ValueError:
+    return ValueError(f"{path} must hold outcomes of --jsonl, but its line {number} is none: name another file")
 
 
 def _outcomes(paths: Sequence[str], processes: int, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -78,8 +78,8 @@ def _detect(arguments: argparse.Namespace) -> int:
     from .judging import Judge
 
     _without_loading_bars()
-    check_outputs(arguments)
     paths = expand_paths(arguments.paths)
+    check_outputs(arguments, paths)
     if arguments.jsonl:
         return _detect_into(arguments, paths)
     judge = open_judge(**detector_options(arguments))

@@ -2,8 +2,11 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from .media.outcomes import container_by_magic
 
 
 def add_detect_arguments(detect: argparse.ArgumentParser) -> None:
@@ -36,20 +39,21 @@ def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return options | {"backend": "torch"} if arguments.html else options  # its heat maps need gradients
 
 
-def check_outputs(arguments: argparse.Namespace) -> None:
-    """Refuses, before the work, what could not be done after it.
+def check_outputs(arguments: argparse.Namespace, paths: Sequence[str]) -> None:
+    """Refuses, before the work, what could not be done after it, or would destroy what is to be judged.
+
+    Args:
+        arguments: as parsed.
+        paths: the files to judge.
 
     Raises:
-        ValueError: for outputs that cannot be written, or options that do not go together.
+        ValueError: for outputs that cannot or must not be written, or options that do not go together.
     """
     others = (arguments.json, arguments.csv, arguments.html)
-    for out in (*others, arguments.jsonl):
-        if out is not None and not out.resolve().parent.is_dir():
-            raise ValueError(f"the report's folder must exist, but {out.resolve().parent} does not")
-        if out is not None and out.is_dir():
-            raise ValueError(f"the report must be a file, but {out} is a folder")
-        if out is not None and not os.access(out if out.exists() else out.resolve().parent, os.W_OK):
-            raise ValueError(f"the report's place must be writable, but {out} is not")
+    outputs = [out for out in (*others, arguments.jsonl) if out is not None]
+    for out in outputs:
+        _check_place(out)
+    _check_overwritten([out for out in outputs if not out.exists() or out.is_file()], paths)
     if arguments.jsonl and any(others):
         raise ValueError("--jsonl replaces --json, --csv and --html: give one or the others")
     if arguments.isolate and (arguments.html or arguments.profile):
@@ -58,3 +62,26 @@ def check_outputs(arguments: argparse.Namespace) -> None:
         raise ValueError("--html needs gradients, which only --backend torch has")
     if arguments.processes != 1 and not arguments.jsonl:
         raise ValueError("--processes needs --jsonl OUT, where the outcomes are written as they come")
+
+
+def _check_place(out: Path) -> None:
+    folder = out.resolve().parent
+    if not folder.is_dir():
+        raise ValueError(f"the report's folder must exist, but {folder} does not")
+    if out.is_dir():
+        raise ValueError(f"the report must be a file, but {out} is a folder")
+    if not os.access(out if out.exists() else folder, os.W_OK):
+        raise ValueError(f"the report's place must be writable, but {out} is not")
+
+
+def _check_overwritten(outputs: Sequence[Path], paths: Sequence[str]) -> None:
+    """Refuses files that must not be written over; devices and pipes are none."""
+    judged = {os.path.realpath(path) for path in paths}
+    for number, out in enumerate(outputs):
+        kind = container_by_magic(out)
+        if kind is not None:
+            raise ValueError(f"the report must not replace media, but {out} is {kind}")
+        if os.path.realpath(out) in judged:
+            raise ValueError(f"the report must not be one of the files to judge, but {out} is: name another place")
+        if any(os.path.realpath(out) == os.path.realpath(other) for other in outputs[:number]):
+            raise ValueError(f"each report must be a file of its own, but {out} was named twice")

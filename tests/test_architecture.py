@@ -30,7 +30,7 @@ LITE = {
 }
 # Each may import itself and what stands in a later line.
 LAYERS = (
-    ("train_accelerate", "__main__", "cli", "demo"),
+    ("train_accelerate", "__main__", "cli", "detect_options", "demo"),
     ("training", "hub"),
     (
         "pipeline",

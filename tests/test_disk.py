@@ -62,7 +62,7 @@ def test_a_report_that_does_not_fit_leaves_the_old_one(tmp_path, room_of):
 
 def test_outcomes_that_were_written_stay_and_the_run_goes_on(tmp_path, tiny_folder, detector, room_of):
     out, absent = tmp_path / "out.jsonl", [str(tmp_path / name) for name in ("a.mp4", "b.mp4")]
-    first = {"path": "first.mp4", "model": detector.model_info, "reason": "x" * 2**21}
+    first = {"path": "first.mp4", "model": detector.model_info, "status": "no_face", "reason": "x" * 2**21}
     out.write_text(json.dumps(first) + "\n")
     room_of(out.stat().st_size + 100)
     options = {"model": str(tiny_folder), "device": "cpu"}
