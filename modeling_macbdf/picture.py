@@ -1,6 +1,7 @@
 """Frames in, windows of face crops out, for files and for live feeds alike; and what was seen on the way."""
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,9 +17,10 @@ from .timing import Stopwatch
 from .verdicts import FaceResult, FileResult, Verdict, WindowScore
 from .windows import Window, WindowBuilder
 
-# Grey levels between a face crop and the next one, 0.2 s later. A photograph shown as a video stays below it.
-STILL = 0.5
-_KEPT_STEPS = 25  # 5 s
+# Grey levels by which the picture of a living face changes in 0.2 s, in every fourth step or more often. A photograph
+# shown as a video changes where the codec draws it anew, at its key frames, and there alone.
+STILL = 1.0
+_COMPARED = 160  # pixels on a side of a face that are compared, at least
 MIN_STEPS = 4  # steps (0.8 s at 5 Hz): a face that is seen for less is not judged
 
 
@@ -34,28 +36,27 @@ class Seen:
     Attributes:
         steps: track -> the steps in which it was seen.
         boxes: track -> where.
-        changes: (step, mean change of a face's crop from the one before, in grey levels).
+        changes: track -> (step, mean change of the picture where the face is, in grey levels).
     """
 
     steps: dict[int, list[int]] = field(default_factory=dict)
     boxes: dict[int, list[np.ndarray]] = field(default_factory=dict)
-    changes: list[tuple[int, float]] = field(default_factory=list)
-    _last: dict[int, tuple[int, np.ndarray]] = field(default_factory=dict)  # of the tracks that may go on
+    changes: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
 
-    def add(self, crop: TrackedCrop) -> None:
-        """Notes one crop."""
-        self.steps.setdefault(crop.track_id, []).append(crop.step)
+    def add(self, crop: TrackedCrop, frames: Mapping[int, np.ndarray]) -> None:
+        """Notes one crop; `frames` are those of its step and of the step before, by step."""
+        steps = self.steps.setdefault(crop.track_id, [])
+        if steps and steps[-1] == crop.step - 1 and frames[crop.step - 1].shape == frames[crop.step].shape:
+            change = _change(frames[crop.step - 1], frames[crop.step], crop.box)
+            self.changes.setdefault(crop.track_id, []).append((crop.step, change))
+        steps.append(crop.step)
         self.boxes.setdefault(crop.track_id, []).append(crop.box)
-        now = crop.crop.astype(np.int16)
-        if crop.track_id in self._last:
-            self.changes.append((crop.step, float(np.abs(now - self._last[crop.track_id][1]).mean())))
-        self._last[crop.track_id] = crop.step, now
-        self._last = {track: last for track, last in self._last.items() if crop.step - last[0] < _KEPT_STEPS}
 
     @property
     def moved(self) -> float:
-        """The largest change from one crop of a face to its next, in grey levels."""
-        return max((change for _, change in self.changes), default=0.0)
+        """What every fourth change of the liveliest face reaches, in grey levels."""
+        of_faces = [[change for _, change in changes] for changes in self.changes.values()]
+        return max((float(np.percentile(changes, 75, method="lower")) for changes in of_faces), default=0.0)
 
     def doubts(self) -> list[str]:
         """Why the picture gives no ground for a verdict; empty where it does."""
@@ -65,7 +66,8 @@ class Seen:
 
     def forget_before(self, step: int) -> None:
         """Drops what lies before a step, for feeds without an end."""
-        self.changes = [(when, change) for when, change in self.changes if when >= step]
+        kept_changes = {track: [c for c in changes if c[0] >= step] for track, changes in self.changes.items()}
+        self.changes = {track: changes for track, changes in kept_changes.items() if changes}
         for track, steps in list(self.steps.items()):
             kept = [index for index, when in enumerate(steps) if when >= step]
             self.steps[track] = [steps[index] for index in kept]
@@ -96,6 +98,18 @@ class Seen:
         return MediaError(Status.too_short, reason, path)
 
 
+def _change(before: np.ndarray, now: np.ndarray, box: np.ndarray) -> float:
+    """Mean difference of two frames (H, W, 3) where a face is.
+
+    Of the frames and not of the crops: the place of a crop follows the detector, which wavers on a still picture too.
+    """
+    left, top, right, bottom = np.clip(np.round(box), 0, [now.shape[1], now.shape[0]] * 2).astype(int)
+    stride = max(min(right - left, bottom - top) // _COMPARED, 1)
+    face = np.s_[top:bottom:stride, left:right:stride]
+    difference = np.abs(now[face].astype(np.int16) - before[face])
+    return float(difference.mean()) if difference.size else 0.0
+
+
 class PictureWindows:
     """Tracks faces through frames and cuts the windows of their crops, in bounded memory.
 
@@ -113,9 +127,11 @@ class PictureWindows:
         self.seen, self._faces, self._watch, self._watcher = Seen(), OncePerPicture(faces), watch, watcher
         self._tracker, self._lag = FaceTracker(tracking), tracking.lag
         self._builder = WindowBuilder(config.num_frames, hop_steps(config), MIN_STEPS)
+        self._frames: deque[Frame] = deque(maxlen=self._lag + 2)  # of the crops that come, and the one before
 
     def push(self, frame: Frame) -> list[Window]:
         """Takes the next step's frame; returns the windows that are complete."""
+        self._frames.append(frame)
         if not self._tracker.wants_faces(frame):
             return self._cut(self._tracker.push(frame, None))
         with self._watch.stage("faces"):
@@ -127,9 +143,9 @@ class PictureWindows:
         return [*self._cut(self._tracker.flush()), *self._builder.finish_before()]
 
     def _cut(self, crops: Iterable[TrackedCrop]) -> list[Window]:
-        windows = []
+        windows, frames = [], {frame.step: frame.rgb for frame in self._frames}
         for crop in crops:
-            self.seen.add(crop)
+            self.seen.add(crop, frames)
             self._watcher.on_crop(crop)
             window = self._builder.push(crop.track_id, crop.step, crop.crop)
             if window is not None:

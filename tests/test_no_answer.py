@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from modeling_macbdf.media.synthetic import render_talking_face
-from modeling_macbdf.media.write import write_clip
+from modeling_macbdf.media.write import WriteOptions, write_clip
 from modeling_macbdf.verdicts import Verdict
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -47,3 +47,20 @@ def test_a_photograph_is_inconclusive_and_a_living_face_is_not(accuser, face, tm
     assert (photograph.status, answer) == ("scored", Verdict.INCONCLUSIVE)
     assert any("stands still" in warning for warning in photograph.warnings)
     assert said(accuser, tmp_path / "living.mp4", face.frames, face.waveform)[1] == Verdict.FAKE
+
+
+@pytest.mark.parametrize(
+    ("codec", "crf", "every"), [("libx264", 23, 10), ("libx264", 38, 10), ("libx264", 30, 5), ("mpeg4", None, 10)]
+)
+def test_key_frames_give_a_photograph_no_life(accuser, face, tmp_path, codec, crf, every):
+    """The largest change counted once, and a key frame in the middle of a clip was enough for a verdict.
+
+    The changes were those between crops, too, which follow a detector that wavers on a still picture.
+    """
+    noise = np.random.default_rng(0).normal(0, 3, face.frames[0].shape)
+    photograph = np.clip(face.frames[0] + noise, 0, 255).astype(np.uint8)
+    options = WriteOptions(video_codec=codec, crf=crf, key_frame_every=every)
+    path = write_clip(tmp_path / "still.mkv", [photograph] * 60, no_answer.FPS, options=options)
+    result = accuser.detect(path)
+    assert (result.status, result.verdict) == ("no_audio", Verdict.INCONCLUSIVE)
+    assert any("stands still" in warning for warning in result.warnings)
