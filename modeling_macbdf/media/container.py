@@ -5,6 +5,7 @@ Clock zero is the container's start time, what players show as 0:00.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, overload
 
+from .clock import Splices
 from .outcomes import MediaError, Status, check_file, container_by_magic, ffmpeg_errors, missing_extra
 
 try:
@@ -28,7 +30,9 @@ _DEMUXERS = (
     "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,mxf,nut,dv,rm,gif,"
     "wav,w64,aiff,au,caf,flac,mp3,aac,ac3,eac3,dts,amr,amrnb,amrwb,wv,ape,tta"
 )
+_MAY_BEGIN_ANEW = 0x0200  # FFmpeg's flag (AVFMT_TS_DISCONT) of formats whose time stamps may begin anew in a file
 _MICROSECONDS = 1_000_000
+_ROUNDED_UP = 64 * 16_384  # pixels: decoders round a frame's width up
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,8 @@ class DecodeLimits:
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, but got {getattr(self, name)}.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive and finite, but got {getattr(self, name)}.")
 
 
 class Deadline:
@@ -99,10 +103,13 @@ class OpenMedia:
         duration = self.container.duration
         return None if not duration or duration < 0 else duration / _MICROSECONDS
 
+    def moving_pictures(self) -> list[av.VideoStream]:
+        """Return the video streams, cover art left out."""
+        return [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
+
     def video_stream(self) -> av.VideoStream | None:
         """Return the default video stream, the largest of several; never cover art."""
-        streams = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
-        streams = [s for s in streams if s.codec_context is not None]
+        streams = [s for s in self.moving_pictures() if s.codec_context is not None]
         default = Disposition.default
         return max(streams, key=lambda s: (bool(s.disposition & default), s.width * s.height), default=None)
 
@@ -110,6 +117,10 @@ class OpenMedia:
         """Return the default audio stream, the first of several."""
         streams = [s for s in self.container.streams.audio if s.codec_context is not None]
         return max(streams, key=lambda s: (bool(s.disposition & Disposition.default), -s.index), default=None)
+
+    def used_streams(self) -> list[av.VideoStream | av.AudioStream]:
+        """Return the streams that are judged."""
+        return [stream for stream in (self.video_stream(), self.audio_stream()) if stream is not None]
 
     def relative(self, stream_time: int | None, time_base: Fraction | None) -> Fraction | None:
         """Return a stream's time stamp as seconds on the shared clock."""
@@ -155,7 +166,7 @@ def open_media(
         container = av.open(
             "file:" + os.path.abspath(name),  # the prefix keeps "concat:" or "http:" in a name from being a protocol
             mode="r",
-            options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+            options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"} | pixel_option(limits),
             metadata_errors="replace",
             timeout=min(limits.max_seconds, 60.0),
         )
@@ -179,6 +190,11 @@ def _check_declared(opened: OpenMedia) -> None:
     video = opened.video_stream()
     if video is not None:
         check_pixels(opened, video.width, video.height)
+
+
+def pixel_option(limits: DecodeLimits) -> dict[str, str]:
+    """Return the decoder's option that keeps it from allocating a frame over the pixel limit."""
+    return {"max_pixels": str(limits.max_pixels + _ROUNDED_UP)}
 
 
 def check_pixels(opened: OpenMedia, width: int, height: int) -> None:
@@ -222,11 +238,23 @@ def decoded_frames(
 
 def _packets(opened: OpenMedia, stream: av.VideoStream | av.AudioStream) -> Iterator[av.Packet | None]:
     """Yield the packets of one stream up to the first unreadable place, then None, which empties the decoder."""
-    packets = opened.container.demux(stream)
+    splices = Splices() if opened.container.format.flags & _MAY_BEGIN_ANEW else None
     try:
-        yield from packets
+        for packet in opened.container.demux(*opened.used_streams()):
+            if splices is not None:
+                _place(opened, packet, splices)
+            if packet.stream.index == stream.index:
+                yield packet
     except (av.error.InvalidDataError, av.error.EOFError, av.error.OSError) as error:
         opened.warnings.append(f"reading stopped early: {error.strerror}")
     except IndexError:
         pass  # how PyAV ends a file in which another stream appeared on the way: every packet was given
+    if splices is not None and splices.count:
+        opened.warnings.append(f"its time stamps begin anew {splices.count} times: what follows was put behind")
     yield None
+
+
+def _place(opened: OpenMedia, packet: av.Packet, splices: Splices) -> None:
+    start = opened.relative(packet.pts if packet.dts is None else packet.dts, packet.time_base)
+    if start is not None:
+        splices.place(packet, start)

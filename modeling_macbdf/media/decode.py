@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .audio import Audio, AudioChunk, iter_audio, read_audio
-from .container import DecodeLimits, OpenMedia, av, check_pixels, decoded_frames, open_media
+from .clock import without_leaps
+from .container import DecodeLimits, OpenMedia, av, check_pixels, decoded_frames, open_media, pixel_option
 from .outcomes import MediaError, Status, ffmpeg_errors
 from .probe import AudioInfo, MediaInfo, VideoInfo, probe
 
@@ -37,6 +38,8 @@ __all__ = [
 
 _HALF = Fraction(1, 2)  # step: to its centre
 _FALLBACK_RATE = Fraction(25)  # Hz, for a stream that declares no rate and no frame durations
+_SQUARE = 0.02  # how far from 1 a pixel's width over its height may be: encoders round it, and resampling blurs
+_ASPECTS = (Fraction(1, 4), Fraction(4))  # outside, it is an error of the file
 _STEADY = 0.01  # how far mean and base rate of a stream may differ, relatively
 
 
@@ -47,7 +50,7 @@ class Frame:
     Attributes:
         step (`int`): Step k, or the index of the frame when all frames are asked for.
         time_s (`float`): The step's centre in seconds, or the frame's own time when all frames are asked for.
-        rgb (`np.ndarray` of shape `(H, W, 3)`, uint8): Upright pixels; read-only, since steps may share it.
+        rgb (`np.ndarray` of shape `(H, W, 3)`, uint8): Upright square pixels; read-only, since steps may share it.
         pts_s (`float`): When the frame came on display, in seconds; equal in two steps that show the same frame.
     """
 
@@ -59,12 +62,13 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A `Frame` whose picture is still as the decoder gave it."""
+    """A `Frame` whose picture is as the decoder gave it; `aspect` is the width of its pixels over their height."""
 
     step: int
     time_s: float
     picture: av.VideoFrame
     pts_s: float
+    aspect: Fraction
 
 
 @dataclass(slots=True)
@@ -119,14 +123,16 @@ def iter_shown(
     rate = None if rate_hz is None else Fraction(rate_hz).limit_denominator(100_000)
     with open_media(path, limits, warnings) as opened, ffmpeg_errors(path, "decoding the video", opened=True):
         stream = _video(opened)
+        stream.codec_context.options = pixel_option(opened.limits)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
+        aspect = _pixel_aspect(stream)
         steps = 0
         end = Fraction(0)
         needed = _Needed(opened, stream, rate) if only_shown and rate is not None else None
         for timed in _on_display(opened, stream, needed):
             end = timed.end
-            for shown in _shown(timed, rate, steps):
+            for shown in _shown(timed, rate, steps, aspect):
                 steps += 1
                 with opened.deadline.paused():
                     yield shown
@@ -139,7 +145,7 @@ def to_rgb(pictures: Generator[Shown, None, None], path: str | os.PathLike[str])
     with closing(pictures), ffmpeg_errors(path, "converting the video", opened=True):
         for shown in pictures:
             if shown.picture is not picture:
-                picture, rgb = shown.picture, _upright(shown.picture)
+                picture, rgb = shown.picture, _upright(shown.picture, shown.aspect)
             yield Frame(shown.step, shown.time_s, rgb, shown.pts_s)
 
 
@@ -152,14 +158,21 @@ def _video(opened: OpenMedia) -> av.VideoStream:
     raise MediaError(Status.no_video, reason, opened.path)
 
 
-def _shown(timed: _Timed, rate: Fraction | None, index: int) -> Iterator[Shown]:
+def _pixel_aspect(stream: av.VideoStream) -> Fraction:
+    """Return the width of a stream's pixels over their height; 1 where they are as good as square, or not known."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    sane = _ASPECTS[0] <= aspect <= _ASPECTS[1]
+    return aspect if sane and abs(aspect - 1) > _SQUARE else Fraction(1)
+
+
+def _shown(timed: _Timed, rate: Fraction | None, index: int, aspect: Fraction) -> Iterator[Shown]:
     """Yield the steps during which one decoded frame is displayed."""
     start_s = float(timed.start)
     if rate is None:
-        yield Shown(index, start_s, timed.frame, start_s)
+        yield Shown(index, start_s, timed.frame, start_s, aspect)
         return
     for step in steps_on_display(timed.start, timed.end, rate):
-        yield Shown(step, float((step + _HALF) / rate), timed.frame, start_s)
+        yield Shown(step, float((step + _HALF) / rate), timed.frame, start_s, aspect)
 
 
 def steps_on_display(start_s: Fraction, end_s: Fraction, rate_hz: Fraction) -> range:
@@ -192,9 +205,11 @@ class _Needed:
         return not lasts or len(steps_on_display(start - lasts / 2, start + lasts * 3 / 2, self._rate_hz)) > 0
 
 
-def _upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    rgb = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+def _upright(frame: av.VideoFrame, aspect: Fraction) -> NDArray[np.uint8]:
     quarter_turns = round(frame.rotation / 90)  # counter-clockwise, as np.rot90 counts
+    if aspect != 1:
+        frame = frame.reformat(max(round(frame.width * aspect), 1), frame.height, "rgb24", interpolation="BICUBIC")
+    rgb = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
     if quarter_turns % 4:
         rgb = np.ascontiguousarray(np.rot90(rgb, quarter_turns))
     rgb.flags.writeable = False
@@ -202,14 +217,12 @@ def _upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
 
 
 def _on_display(opened: OpenMedia, stream: av.VideoStream, needed: _Needed | None) -> Iterator[_Timed]:
-    """Yield each decoded frame with its span on display, one frame late: the next one ends it."""
+    """Yield each decoded frame with its span on display, late: the next one ends it, if its time is true."""
     rate = stream.average_rate or stream.guessed_rate
     usual = 1 / rate if rate else 1 / _FALLBACK_RATE
     before: _Timed | None = None
     backwards = 0
-    for count, frame in enumerate(decoded_frames(opened, stream, needed), start=1):
-        _check_frame(opened, frame, count)
-        start = opened.relative(frame.pts, frame.time_base)
+    for start, frame in without_leaps(_decoded(opened, stream, needed), stream.type, opened.warnings):
         if start is None:
             start = before.end if before else Fraction(0)
         if before is not None and start <= before.start:
@@ -227,6 +240,15 @@ def _on_display(opened: OpenMedia, stream: av.VideoStream, needed: _Needed | Non
         yield before
     if backwards:
         opened.warnings.append(f"{backwards} frames were left out because their time runs backwards")
+
+
+def _decoded(
+    opened: OpenMedia, stream: av.VideoStream, needed: _Needed | None
+) -> Iterator[tuple[Fraction | None, av.VideoFrame]]:
+    """Yield each decoded frame within the limits, with its time on the shared clock, if it has one."""
+    for count, frame in enumerate(decoded_frames(opened, stream, needed), start=1):
+        _check_frame(opened, frame, count)
+        yield opened.relative(frame.pts, frame.time_base), frame
 
 
 def _check_frame(opened: OpenMedia, frame: av.VideoFrame, count: int) -> None:

@@ -44,7 +44,7 @@ class MediaInfo:
         duration_s (`float` or None): Declared duration in seconds.
         video (`VideoInfo` or None): The video stream that is used; cover art does not count as one.
         audio (`AudioInfo` or None): The audio stream that is used.
-        video_streams, audio_streams (`int`): How many there are of each.
+        video_streams, audio_streams (`int`): How many there are of each; cover art does not count.
     """
 
     path: str
@@ -64,7 +64,6 @@ def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> M
         MediaError: When the file cannot be opened as media or is over a limit.
     """
     with open_media(path, limits) as opened:
-        streams = opened.container.streams
         video, audio = opened.video_stream(), opened.audio_stream()
         return MediaInfo(
             path=opened.path,
@@ -73,8 +72,8 @@ def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> M
             duration_s=opened.duration_s,
             video=None if video is None else _video_info(opened, video),
             audio=None if audio is None else _audio_info(opened, audio),
-            video_streams=len(streams.video),
-            audio_streams=len(streams.audio),
+            video_streams=len(opened.moving_pictures()),
+            audio_streams=len(opened.container.streams.audio),
         )
 
 

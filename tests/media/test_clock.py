@@ -117,6 +117,29 @@ def test_rotation_is_applied(tmp_path, rotation):
     assert shown[:28, :36].mean() > 200 and shown[40:, :].mean() < 30
 
 
+@pytest.mark.parametrize(
+    ("sar", "rotation", "shape"),
+    [
+        ("10/7", 0, (96, 183)),
+        ("10/7", 90, (183, 96)),
+        ("8/9", 0, (96, 114)),
+        ("1024/1023", 0, (96, 128)),  # rounded by an encoder
+        ("9/1", 0, (96, 128)),  # an error
+    ],
+)
+def test_pixels_are_made_square(tmp_path, sar, rotation, shape):
+    """Faces of anamorphic video were judged squeezed."""
+    stored = np.full((96, 128, 3), 30, np.uint8)
+    stored[32:64, 32:64] = 220
+    options = WriteOptions(codec_options=(("x264-params", f"sar={sar}"),), rotation=rotation)
+    shown = next(iter_frames(write_clip(tmp_path / "wide.mp4", [stored] * 10, FPS, options=options))).rgb
+    assert shown.shape[:2] == shape
+    upright = np.rot90(shown, -rotation // 90).mean(axis=2) > 125
+    scale = (shape[0] if rotation else shape[1]) / 128
+    assert np.flatnonzero(upright.any(axis=0))[[0, -1]] == pytest.approx([32 * scale, 63 * scale], abs=2)
+    assert np.flatnonzero(upright.any(axis=1))[[0, -1]] == pytest.approx([32, 63], abs=2)
+
+
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le"])
 def test_odd_pixel_formats_give_the_same_picture(tmp_path, pixel_format):
     grey = np.tile(np.linspace(0, 255, 128, dtype=np.uint8)[None, :, None], (96, 1, 3))
@@ -177,6 +200,29 @@ def test_the_mean_of_many_channels_holds_each_of_them_and_nothing_else(tmp_path,
     np.testing.assert_allclose(audio.samples, levels.mean(), atol=1e-3)
 
 
+def test_channels_that_cancel_each_other_out_are_not_averaged(tmp_path):
+    """A voice with one channel turned round was "silent"."""
+    voice = (0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
+    options = WriteOptions(audio_codec="pcm_s16le")
+    for name, right, judged in (("opposite", -1.02, 2), ("nearly", -0.8, 1)):
+        sound = np.stack([voice, right * voice])
+        audio = read_audio(write_clip(tmp_path / f"{name}.wav", None, FPS, sound, RATE, options=options))
+        assert audio.peak == pytest.approx(0.3 * max(1, -right), abs=0.01)
+        assert audio.warnings == (
+            f"its channels cancel each other out: only channel {judged}, the loudest, was judged",
+        )
+
+
+@pytest.mark.parametrize("right", [1.0, 0.0, -0.5])
+def test_channels_that_do_not_cancel_are_averaged(tmp_path, right):
+    voice = (0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
+    options = WriteOptions(audio_codec="pcm_s16le")
+    sound = np.stack([voice, right * voice])
+    audio = read_audio(write_clip(tmp_path / "stereo.wav", None, FPS, sound, RATE, options=options))
+    assert audio.peak == pytest.approx(0.15 * (1 + right), abs=0.01)
+    assert audio.warnings == ()
+
+
 def test_silence_is_told_from_sound(tmp_path):
     silent = write_clip(tmp_path / "silent.mp4", flash_frames(), FPS, np.zeros(2 * RATE, np.float32), RATE)
     assert read_audio(silent).is_silent
@@ -201,6 +247,7 @@ def test_cover_art_is_not_video(tmp_path):
         container.mux(audio.encode(None))
     assert probe(path).video is None
     assert probe(path).audio is not None
+    assert (probe(path).video_streams, probe(path).audio_streams) == (0, 1)
 
 
 def test_the_largest_default_video_stream_is_taken(tmp_path):
@@ -222,6 +269,7 @@ def test_the_largest_default_video_stream_is_taken(tmp_path):
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     assert next(iter_frames(path)).rgb.shape == (96, 96, 3)
+    assert (probe(path).video_streams, probe(path).video.index) == (2, 1)
 
 
 def test_frames_that_steps_share_cannot_be_changed_by_mistake(tmp_path):

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from modeling_macbdf.media import decode
 from modeling_macbdf.media.container import decoded_frames, open_media
 from modeling_macbdf.media.decode import DecodeLimits, iter_audio, iter_frames, probe, read_audio
 from modeling_macbdf.media.outcomes import MediaError, Status, check_file, ffmpeg_errors
@@ -140,11 +141,12 @@ def test_a_stream_that_appears_on_the_way_does_not_end_the_others(clip):
     with open_media(clip) as opened:
         packets = opened.container.demux
 
-        def demux(stream):
-            yield from packets(stream)
+        def demux(*streams):
+            yield from packets(*streams)
             raise IndexError("list index out of range")
 
-        container = SimpleNamespace(demux=demux)
+        whole = opened.container
+        container = SimpleNamespace(demux=demux, format=whole.format, streams=whole.streams)
         frames = list(decoded_frames(replace(opened, container=container), opened.video_stream()))
     assert len(frames) == 50
 
@@ -241,9 +243,30 @@ def test_the_error_survives_pickling():
     assert str(error) == "a.mp4: too_long: 5 s is over the limit of 4 s"
 
 
-def test_limits_must_be_positive():
-    with pytest.raises(ValueError, match="max_pixels must be positive, but got 0"):
-        DecodeLimits(max_pixels=0)
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_pixels", 0), ("max_duration_s", float("inf")), ("max_seconds", float("nan"))]
+)
+def test_limits_must_be_positive_and_finite(name, value):
+    """An infinite one ended every file as a fault of ours."""
+    with pytest.raises(ValueError, match=f"{name} must be positive and finite, but got {value}"):
+        DecodeLimits(**{name: value})
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mjpeg"])
+def test_a_picture_over_the_pixel_limit_is_never_allocated(tmp_path, codec, monkeypatch):
+    """The limit was first asked for a decoded frame, of which each of the decoder's threads had one by then."""
+    pixel_format = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    options = WriteOptions(video_codec=codec, crf=None if codec == "mjpeg" else 30, pixel_format=pixel_format)
+    path = write_clip(tmp_path / "big.mkv", [np.zeros((2048, 2048, 3), np.uint8)] * 2, 25, options=options)
+    content = path.read_bytes()
+    for tag in (b"\xb0\x82", b"\xba\x82"):  # the declared width and height
+        assert content.count(tag + (2048).to_bytes(2)) == 1
+        content = content.replace(tag + (2048).to_bytes(2), tag + (64).to_bytes(2))
+    path.write_bytes(content)
+    given = []
+    monkeypatch.setattr(decode, "_check_frame", lambda *frame: given.append(frame))
+    assert outcome(path, max_pixels=640 * 480).status in (Status.too_large, Status.undecodable)
+    assert given == []
 
 
 def test_an_absurd_time_stamp_does_not_make_endless_steps(tmp_path):
