@@ -190,7 +190,7 @@ def _emissions(cost: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cost(cost: Mapping[str, Any]) -> str:
-    """What the training took: "hours", "hardware", "watts", "grid_kg_per_kwh", "training_type" and "assumptions" in words."""
+    """What the training took: "hours", "hardware", "watts", "grid_kg_per_kwh", and "assumptions" in words."""
     if not cost:
         return "## Environmental cost\n\nNot recorded.\n"
     energy = _energy_kwh(cost)
