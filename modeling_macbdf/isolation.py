@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ class Bounds:
     """What one file may cost in the child.
 
     Attributes:
-        stall_s: seconds on the wall without a sign of life (a frame, a crop, a score).
+        stall_s: seconds on the wall without a sign of life (a piece of the file or its sound, a frame, a score).
         max_seconds: seconds on the wall altogether; as many CPU seconds on each core.
         max_memory_bytes: address space beyond what the loaded model takes (Linux).
     """
@@ -184,12 +185,14 @@ def _portable(error: Exception) -> Exception:
 
 def _pulse(pipe: Connection) -> Pulse:
     last = time.monotonic()
+    one_at_a_time = Lock()  # picture and sound are read in two threads
 
     def pulse() -> None:
         nonlocal last
-        if time.monotonic() - last >= _PULSE_S:
-            last = time.monotonic()
-            pipe.send(_BEGUN)
+        with one_at_a_time:
+            if time.monotonic() - last >= _PULSE_S:
+                last = time.monotonic()
+                pipe.send(_BEGUN)
 
     return pulse
 
@@ -221,6 +224,10 @@ class _Pulsing(Watcher):
 
     def __init__(self, pulse: Pulse) -> None:
         self._pulse = pulse
+
+    def on_read(self) -> None:
+        """See `Watcher`."""
+        self._pulse()
 
     def on_voice(self, voice: Any) -> None:
         """See `Watcher`."""

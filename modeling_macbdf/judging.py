@@ -28,7 +28,9 @@ class Judge:
 
     def detect(self, path: str | os.PathLike[str], watcher: Watcher | None = None) -> FileResult:
         """Judges one file as `Detector.judge` does."""
-        result = self.detector.judge(FileSource(os.fspath(path), self.detector.limits), watcher)
+        on_read = None if watcher is None else watcher.on_read
+        source = FileSource(os.fspath(path), self.detector.limits, on_read=on_read)
+        result = self.detector.judge(source, watcher)
         return replace(result, provenance=read_provenance(path))
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from .scoring import Voice
 from .verdicts import WindowScore
 from .windows import Window
 
+_HASHED_BYTES = 2**20  # at once
 FRAMES_AHEAD = 4  # decoded and waiting: 12 MB of 1080p
 # More than cores: a decoder's threads wait for each other, and for the thread that takes their frames.
 DECODER_THREADS = max(4, os.cpu_count() or 1)
@@ -50,10 +51,17 @@ class FileSource:
         path: the file.
         limits: what it may cost.
         audio_path: a file that holds its sound, where the two are kept apart.
+        on_read: called after each piece of the file that was hashed, and of its sound; from several threads.
     """
 
-    def __init__(self, path: str, limits: DecodeLimits | None = None, audio_path: str | None = None) -> None:
-        self.path, self.limits, self._audio_path = path, limits, audio_path
+    def __init__(
+        self,
+        path: str,
+        limits: DecodeLimits | None = None,
+        audio_path: str | None = None,
+        on_read: Callable[[], None] | None = None,
+    ) -> None:
+        self.path, self.limits, self._audio_path, self._on_read = path, limits, audio_path, on_read
 
     def info(self) -> MediaInfo:
         """See `Source`."""
@@ -64,12 +72,17 @@ class FileSource:
 
     def sha256(self) -> str | None:
         """See `Source`."""
+        digest = hashlib.sha256()
         with open(self.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while piece := file.read(_HASHED_BYTES):
+                digest.update(piece)
+                if self._on_read is not None:
+                    self._on_read()
+        return digest.hexdigest()
 
     def audio(self, sampling_rate: int) -> Audio | None:
         """See `Source`."""
-        return read_audio(self._audio_path or self.path, sampling_rate, limits=self.limits)
+        return read_audio(self._audio_path or self.path, sampling_rate, limits=self.limits, on_read=self._on_read)
 
     def frames(self, rate_hz: float, warnings: list[str]) -> Iterator[Frame]:
         """See `Source`."""
@@ -82,6 +95,9 @@ class Watcher:
 
     def on_info(self, info: MediaInfo) -> None:
         """What the clip declares."""
+
+    def on_read(self) -> None:
+        """A piece of the file was read, in whichever thread."""
 
     def on_voice(self, voice: Voice) -> None:
         """The sound, or why there is none; before the first window, but after the frames of that."""

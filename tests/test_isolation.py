@@ -1,5 +1,6 @@
 """A file that kills, hangs or starves the judging process costs itself and nothing else."""
 
+import hashlib
 import json
 import os
 import signal
@@ -8,10 +9,11 @@ from functools import partial
 
 import pytest
 
-from modeling_macbdf import cli, isolation
+from modeling_macbdf import cli, isolation, sources
 from modeling_macbdf.batch import read_outcomes
-from modeling_macbdf.isolation import Bounds, Isolated, IsolatedJudge, _build_judge
+from modeling_macbdf.isolation import Bounds, Isolated, IsolatedJudge, _build_judge, _Pulsing
 from modeling_macbdf.media.outcomes import MediaError, Status
+from modeling_macbdf.sources import FileSource
 
 GIB = 2**30
 
@@ -110,6 +112,18 @@ def test_the_isolated_detector_answers_as_the_other_one(detector, tiny_folder, t
     absent = isolated.detect(tmp_path / "absent.mp4")
     assert (absent.status, absent.p_fake) == ("missing", None)
     isolated.close()
+
+
+def test_hashing_and_listening_show_life(talking_clip, detector, monkeypatch):
+    """A file that took long to hash or to hear was ended as one without progress."""
+    monkeypatch.setattr(sources, "_HASHED_BYTES", 1000)
+    pulses = []
+    source = FileSource(str(talking_clip), detector.limits, on_read=_Pulsing(lambda: pulses.append(1)).on_read)
+    assert source.sha256() == hashlib.sha256(talking_clip.read_bytes()).hexdigest()
+    assert len(pulses) == -(-talking_clip.stat().st_size // 1000)
+    pulses.clear()
+    source.audio(16_000)
+    assert len(pulses) > 50
 
 
 def build_crashing(threads, model, options):
