@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,6 +15,8 @@ from .paths import expand_paths
 if TYPE_CHECKING:
     from .evidence.page import HtmlReport
     from .inference import Detector
+    from .isolation import IsolatedJudge
+    from .judging import Judge
     from .verdicts import FileResult
 
 EXIT_OK, EXIT_SOME_NOT_SCORED, EXIT_USAGE = 0, 1, 2
@@ -76,6 +79,7 @@ def _detect(arguments: argparse.Namespace) -> int:
     from .detect_options import check_outputs, detector_options
     from .isolation import open_judge
     from .judging import Judge
+    from .timing import profile_text
 
     _without_loading_bars()
     paths = expand_paths(arguments.paths)
@@ -84,13 +88,32 @@ def _detect(arguments: argparse.Namespace) -> int:
         return _detect_into(arguments, paths)
     judge = open_judge(**detector_options(arguments))
     page = _page(judge.detector, arguments) if arguments.html and isinstance(judge, Judge) else None
-    results = []
-    for path in _progress(paths):
-        results.append(page.judge(path) if page else judge.detect(path))
-        _say(results[-1], arguments.profile)
-    judge.close()
-    if len(results) > 1:
-        print(report.summary_text(results))
+    results: list[FileResult] = []
+    try:
+        for path in _progress(paths):
+            results.append(page.judge(path) if page else judge.detect(path))
+            _say(report.as_text(results[-1]))
+            if arguments.profile:
+                _say(f"  {profile_text(results[-1].seconds)}")
+        if len(results) > 1:
+            _say(report.summary_text(results))
+    finally:  # what is done is kept, whatever ends the rest
+        judge.close()
+        if len(results) < len(paths):
+            print(f"macbdf: ended after {len(results)} of {len(paths)} files", file=sys.stderr)
+        if results:
+            _write_reports(arguments, results, judge, page)
+    return EXIT_OK if all(result.scored for result in results) else EXIT_SOME_NOT_SCORED
+
+
+def _write_reports(
+    arguments: argparse.Namespace,
+    results: "list[FileResult]",
+    judge: "Judge | IsolatedJudge",
+    page: "HtmlReport | None",
+) -> None:
+    from . import report
+
     if page:
         report.write_atomically(arguments.html, page.render())
     if arguments.json:
@@ -98,26 +121,27 @@ def _detect(arguments: argparse.Namespace) -> int:
         report.write_atomically(arguments.json, report.dump_json(document))
     if arguments.csv:
         report.write_atomically(arguments.csv, report.as_csv(results))
-    return EXIT_OK if all(result.scored for result in results) else EXIT_SOME_NOT_SCORED
 
 
-def _say(result: "FileResult", profile: bool) -> None:
-    from .report import as_text
-    from .timing import profile_text
-
-    print(as_text(result), flush=True)
-    if profile:
-        print(f"  {profile_text(result.seconds)}", flush=True)
+def _say(text: str) -> None:
+    """Prints; where nobody reads any more, as behind `| head`, the rest is said to nobody, and judged all the same."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _detect_into(arguments: argparse.Namespace, paths: list[str]) -> int:
     from .batch import judge_into
     from .detect_options import detector_options
+    from .report import on_one_line
 
     unscored = 0
     for outcome in judge_into(arguments.jsonl, paths, arguments.processes, detector_options(arguments)):
         answer = outcome["reason"] if outcome["p_fake"] is None else f"{outcome['p_fake']:.0%}"
-        print(f"{outcome['path']}: {outcome['verdict'] or outcome['status']} ({answer})", flush=True)
+        _say(on_one_line(f"{outcome['path']}: {outcome['verdict'] or outcome['status']} ({answer})"))
         unscored += outcome["p_fake"] is None
     return EXIT_SOME_NOT_SCORED if unscored else EXIT_OK
 

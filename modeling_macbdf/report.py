@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import secrets
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -31,7 +32,9 @@ CSV_COLUMNS = (
     "duration_s",
     "reason",
     "sha256",
+    "warnings",
 )
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's categories: control, format, surrogates, line breaks
 _VERSIONS_OF = ("macb-df", "torch", "transformers", "numpy", "av", "onnxruntime")
 
 
@@ -91,8 +94,8 @@ def as_csv(results: Sequence[FileResult]) -> str:
 
 def _cell(value: Any) -> str:
     """A CSV cell. A leading =, +, - or @ would be run as a formula by spreadsheets, so text that has one is quoted."""
-    text = "" if value is None else str(value)
-    return "'" + text if isinstance(value, str) and text[:1] in ("=", "+", "-", "@") else text
+    text = "; ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+    return "'" + text if isinstance(value, str | tuple) and text[:1] in ("=", "+", "-", "@") else text
 
 
 def summary(results: Sequence[FileResult]) -> dict[str, Any]:
@@ -105,10 +108,21 @@ def summary(results: Sequence[FileResult]) -> dict[str, Any]:
     }
 
 
+def on_one_line(text: str) -> str:
+    """The text with its control characters written out: a file's name or metadata could fake lines of a terminal."""
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _HIDDEN else char for char in text
+    )
+
+
 def as_text(result: FileResult) -> str:
     """A short readable verdict for one file."""
+    return "\n".join(map(on_one_line, _lines(result)))
+
+
+def _lines(result: FileResult) -> list[str]:
     if not result.scored:
-        return f"{result.path}\n  NOT JUDGED ({result.status}): {result.reason}"
+        return [result.path, f"  NOT JUDGED ({result.status}): {result.reason}"]
     lines = [result.path, f"  {_headline(result)}", f"  {_streams(result)}"]
     worst = max(result.timeline, key=lambda segment: segment.p_fake, default=None)
     if worst is not None:
@@ -119,7 +133,7 @@ def as_text(result: FileResult) -> str:
     lines += [f"  note: {note}" for note in ([result.reason] if result.reason else []) + list(result.warnings)]
     if result.provenance is not None and result.provenance.state in ("valid", "invalid"):
         lines.append(f"  {in_words(result.provenance)}")
-    return "\n".join(lines)
+    return lines
 
 
 def _headline(result: FileResult) -> str:

@@ -4,11 +4,15 @@ import csv
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from modeling_macbdf import cli
+from modeling_macbdf.judging import Judge
 
 
 def run(*arguments: object) -> int:
@@ -45,11 +49,65 @@ def test_detect_exits_0_when_all_are_scored_and_profile_tells_where_the_time_wen
         ["clip.mp4", "--batch-size", "0"],
         ["clip.mp4", "--json", "/no/such/folder/out.json"],
         ["clip.mp4", "--max-minutes", "-1"],
+        ["clip.mp4", "--max-minutes", "inf"],
     ],
 )
 def test_usage_errors_exit_2_and_say_what_is_wrong(arguments, tiny_folder, capsys):
     assert run("detect", *arguments, "--model", tiny_folder) == 2
     assert capsys.readouterr().err.startswith("macbdf: ")
+
+
+def test_what_the_system_or_the_weights_lack_is_a_usage_error(talking_clip, tiny_folder, tmp_path, capsys):
+    """Both ended in a traceback."""
+    assert run("detect", talking_clip, "--model", tiny_folder, "--device", "cuda:99") == 2
+    assert "device must be one that PyTorch has here, but 'cuda:99' is not" in capsys.readouterr().err
+    folder = shutil.copytree(tiny_folder, tmp_path / "m")
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    for more in ([], ["--isolate"]):
+        assert run("detect", talking_clip, "--model", folder, *more) == 2
+        assert f"the model.safetensors of {folder} cannot be read" in capsys.readouterr().err
+
+
+def test_what_was_judged_before_an_interrupt_is_reported(talking_clip, tiny_folder, tmp_path, capsys, monkeypatch):
+    """Ctrl+C lost all of it."""
+    judge = Judge.detect
+
+    def interrupted(self, path, *more):
+        if path == "third.mp4":
+            raise KeyboardInterrupt
+        return judge(self, path, *more)
+
+    monkeypatch.setattr(Judge, "detect", interrupted)
+    options = ["--model", tiny_folder, "--json", tmp_path / "r.json", "--csv", tmp_path / "r.csv"]
+    assert run("detect", talking_clip, "second.mp4", "third.mp4", "fourth.mp4", *options) == 130
+    assert [file["status"] for file in json.loads((tmp_path / "r.json").read_text())["files"]] == ["scored", "missing"]
+    assert len(list(csv.DictReader((tmp_path / "r.csv").open()))) == 2
+    assert "ended after 2 of 4 files" in capsys.readouterr().err
+    assert run("detect", "third.mp4", *options) == 130
+    assert "scored" in (tmp_path / "r.json").read_text(), "nothing was judged, so the old report stays"
+
+
+@pytest.mark.parametrize("report", ["--json", "--jsonl"])
+def test_a_closed_pipe_ends_the_text_and_not_the_judging(tiny_folder, tmp_path, report):
+    """`macbdf detect ... | head -1` ended with the first line that nobody read, without a report."""
+    files = [str(tmp_path / f"absent-{number}.mp4") for number in range(3)]
+    command = [sys.executable, "-m", "modeling_macbdf", "detect", *files, "--model", str(tiny_folder)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nobody:
+        done = subprocess.run(
+            [*command, report, str(tmp_path / "r")], stdout=nobody, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1, done.stderr
+    assert "Broken pipe" not in done.stderr
+    assert all(file in (tmp_path / "r").read_text() for file in files)
+
+
+def test_names_fake_no_lines_of_the_outcomes(tiny_folder, tmp_path, capsys):
+    odd = tmp_path / "a\nb.mp4: real (1%)\x1b[2J.mp4"
+    assert run("detect", odd, "--model", tiny_folder, "--jsonl", tmp_path / "o.jsonl") == 1
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and len(out.splitlines()) == 1
 
 
 def test_an_unknown_model_is_a_usage_error(talking_clip, tmp_path, capsys):

@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from modeling_macbdf import report
-from modeling_macbdf.verdicts import FaceResult, FileResult, Segment, Verdict
+from modeling_macbdf.verdicts import FaceResult, FileResult, Provenance, Segment, Verdict
 
 SCORED = FileResult(
     path="clip, with comma.mp4",
@@ -64,6 +65,25 @@ def test_csv_survives_commas_and_formulas():
     assert rows[0]["path"] == SCORED.path
     assert rows[1]["path"] == "'=cmd().mp4"
     assert rows[1]["p_fake"] == ""
+
+
+def test_control_characters_fake_no_line_and_clear_no_screen():
+    """A file's name and its credentials reached the terminal as they were."""
+    name = "a\x1b[2J\nb.mp4\n  REAL - more likely real\u202e.mp4"
+    credentials = Provenance("valid", signer="X\n  REAL\x9b", actions=("c2pa.created\r",))
+    result = replace(SCORED, path=name, warnings=("one\ntwo",), provenance=credentials)
+    text = report.as_text(result)
+    assert text.splitlines()[0] == "a\\x1b[2J\\nb.mp4\\n  REAL - more likely real\\u202e.mp4"
+    assert len(text.splitlines()) == len(report.as_text(replace(SCORED, warnings=("one",))).splitlines()) + 1
+    assert all(char.isprintable() for char in text.replace("\n", ""))
+    unjudged = report.as_text(replace(NO_FACE, path=name, reason="no\nface"))
+    assert unjudged.splitlines()[1] == "  NOT JUDGED (no_face): no\\nface"
+    assert report.on_one_line("Łódź 映画 😀 - é") == "Łódź 映画 😀 - é"
+
+
+def test_csv_holds_the_warnings():
+    rows = list(csv.DictReader(io.StringIO(report.as_csv([replace(SCORED, warnings=("one", "two")), NO_FACE]))))
+    assert [row["warnings"] for row in rows] == ["one; two", ""]
 
 
 def test_summary_counts_every_file():
