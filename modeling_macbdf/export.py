@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch.export import Dim, ExportedProgram
+from transformers.utils import CONFIG_NAME, cached_file
 
-from .checkpoint import load_checkpoint
+from .checkpoint import files_digest, load_checkpoint
 from .inference import Detector, shipped_model
 from .media.outcomes import missing_extra
-from .onnx_model import ONNX_FILE, completed, filler
+from .onnx_model import ONNX_FILE, SOURCE_KEY, completed, filler
 from .paths import expand_paths
 from .scoring import Voice, WindowAnswers
 from .sources import FileSource, Watcher
@@ -92,8 +93,24 @@ def export_model(name: str, out: Path, file_format: str, samples: Sequence[str] 
         write_onnx(program, unfinished)
         if samples:
             quantize(unfinished, model, processor, samples)
+        stamp(unfinished, _weights_of(name, source.get("revision")))
         unfinished.replace(out / ONNX_FILE)
     return out / ONNX_FILE
+
+
+def _weights_of(name: str, revision: str | None) -> str:
+    """Digest of the weights that were loaded, from a folder or from the Hub's cache; empty where they are gone."""
+    config = cached_file(name, CONFIG_NAME, revision=revision)
+    return "" if config is None else files_digest(Path(config).parent) or ""
+
+
+def stamp(path: Path, weights: str) -> None:
+    """Writes into an ONNX file which weights it was made of: beside others it is not used."""
+    import onnx
+
+    graph = onnx.load(path)
+    onnx.helper.set_model_props(graph, {SOURCE_KEY: weights})
+    onnx.save(graph, path)
 
 
 def export_program(model: Any) -> ExportedProgram:

@@ -3,9 +3,10 @@
 Picture and model work window by window, so that memory does not grow with the length of the picture.
 """
 
+import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, islice
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-from .checkpoint import UntrainedModelError, load_checkpoint, refuse_gaps
+from .checkpoint import UntrainedModelError, files_digest, load_checkpoint, refuse_gaps
 from .media.container import DecodeLimits
 from .media.decode import Frame
 from .media.faces import CenterFaceDetector, FaceDetector
@@ -22,19 +23,22 @@ from .media.noise import level_range_db
 from .media.outcomes import MediaError, Status
 from .media.probe import MediaInfo
 from .media.tracks import TrackOptions
-from .onnx_model import ONNX_FILE, load_onnx
+from .onnx_model import ONNX_FILE, exported_from, load_onnx
 from .picture import MIN_STEPS, PictureWindows, answer, hop_steps
 from .scoring import WINDOWS_AT_ONCE, Voice, WindowAnswers, WindowScorer, heard_windows
 from .sources import FileSource, Source, Watcher
 from .streaming import LiveJudge
 from .timing import Item, Stopwatch
-from .verdicts import FileResult, masked_voice
+from .verdicts import FileResult, WindowScore, judged_s, masked_voice
 from .windows import Window
 
-_BACKENDS = {"torch": load_checkpoint, "onnx": load_onnx}
+logger = logging.getLogger(__name__)
+
+_BACKENDS = {"torch": (load_checkpoint, "*.safetensors"), "onnx": (load_onnx, ONNX_FILE)}  # and what they judge by
 BACKENDS = ("auto", *_BACKENDS)
 _REPOSITORY = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _SHIPPED = ("macb-df-small", "macb-df-tiny")  # the first one that has weights is the default
+_COVERED = 0.8  # share of a clip in which a face is seen; below, it is told
 
 
 def shipped_model() -> Path:
@@ -58,7 +62,7 @@ class Detector:
         model: a `MACBDFForClassification`, installed or loaded from the Hub, or an `OnnxModel` of one, with a
             calibration in its config.
         processor: its `MACBDFProcessor`.
-        model_info: "id" and "revision" for the report.
+        model_info: "id" and "revision" for the report; the revision of a folder is the SHA-256 of its weights.
         device: "auto" or a torch device.
         batch_size: windows judged at once.
         max_duration_s: longer files are refused, in seconds.
@@ -67,7 +71,7 @@ class Detector:
 
     Raises:
         UntrainedModelError: if there is no calibration, or the checkpoint that the model came from lacks weights.
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, or PyTorch has no such device here.
     """
 
     def __init__(
@@ -94,7 +98,7 @@ class Detector:
             self.calibration = {**self.calibration, "video": self.calibration["joint"]}
         self.model = model
         if isinstance(model, torch.nn.Module):
-            self.model = model.eval().to(_best_device() if device == "auto" else device)
+            self.model = _moved(model.eval(), _best_device() if device == "auto" else device)
         self.config = model.config
         self.model_info = model_info or {"id": "in memory", "revision": None}
         self.limits = DecodeLimits(max_duration_s=max_duration_s)
@@ -122,13 +126,14 @@ class Detector:
             revision: branch, tag or commit of the repository.
             trust_remote_code: run the repository's own model code instead of this package's.
             backend: "torch", or "onnx" for a `model.onnx` (`macbdf export`) run by onnxruntime on the CPU; "auto"
-                takes the faster one of those that a folder holds, and "torch" for a Hub repository.
+                takes the faster one of those that a folder holds, if the graph is of the weights beside it, and
+                "torch" for a Hub repository.
             options: as in the constructor.
 
         Raises:
             UntrainedModelError: if the checkpoint lacks weights or a calibration.
             ValueError: if there is no such backend, or `model` is neither a folder nor could name a repository.
-            OSError: if there is no such model.
+            OSError: if there is no such model, or its weights are damaged.
         """
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, but got {backend!r}")
@@ -138,9 +143,12 @@ class Detector:
         source = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
         if backend == "auto":
             backend = _fastest_backend(Path(name), options.get("device", "auto"))
-        loaded, processor = _BACKENDS[backend](name, **source)
-        commit = getattr(loaded.config, "_commit_hash", None)
-        model_info = {"id": Path(name).resolve().name if Path(name).is_dir() else name, "revision": commit or revision}
+        load, weights = _BACKENDS[backend]
+        loaded, processor = load(name, **source)
+        if Path(name).is_dir():
+            model_info = {"id": Path(name).resolve().name, "revision": files_digest(name, weights)}
+        else:
+            model_info = {"id": name, "revision": getattr(loaded.config, "_commit_hash", None) or revision}
         return cls(loaded, processor, model_info=model_info, **options)
 
     def detect(self, path: str | os.PathLike[str]) -> FileResult:
@@ -204,13 +212,22 @@ class Detector:
             scores.append(score)
             watcher.on_score(score)
         if not scores:
-            raise picture.seen.nothing_judged(self.config.frame_rate_hz, source.path)
+            raise self._nothing_judged(picture, voice, source.path)
         heard_there = any(score.only != "video" for score in scores)
         status, reason = _scored_as(unseen, voice, heard_there)
+        notes += _chosen_streams(info, not unseen, voice.audio is not None)
+        notes += [] if unseen else _not_covered(scores, max(picture.steps, voice.steps) / self.config.frame_rate_hz)
         result = replace(result, warnings=tuple(dict.fromkeys(heard + notes)), status=status, reason=reason)
         codec = info.audio.codec if info.audio else None
         doubts = masked_voice(codec, level_range_db(voice.audio)) if voice.audio and heard_there else []
         return answer(result, scores, picture.seen, self.config, self.calibration, doubts)
+
+    def _nothing_judged(self, picture: PictureWindows, voice: Voice, path: str) -> MediaError:
+        """Why a file with a picture gave no window, and what can be judged of it instead."""
+        error = picture.seen.nothing_judged(self.config.frame_rate_hz, path)
+        if voice.audio is None or "audio" not in self.calibration:
+            return error
+        return MediaError(error.status, f"{error.reason}; its voice can be judged alone, as a sound file", path)
 
     def _unseen(self, info: MediaInfo) -> str:
         """Why no picture is judged; empty where one is."""
@@ -270,12 +287,48 @@ def _scored_as(unseen: str, voice: Voice, heard: bool) -> tuple[Status, str]:
     return Status.scored, ""
 
 
+def _chosen_streams(info: MediaInfo, seen: bool, heard: bool) -> list[str]:
+    """Which stream was judged where there are several of a kind."""
+    kinds = (("video", info.video_streams, info.video, seen), ("audio", info.audio_streams, info.audio, heard))
+    return [
+        f"it has {count} {kind} streams: number {stream.index} of the file, counted from 0, was judged"
+        for kind, count, stream, judged in kinds
+        if count > 1 and stream is not None and judged
+    ]
+
+
+def _not_covered(scores: Sequence[WindowScore], whole_s: float) -> list[str]:
+    """How much of a clip with a picture was judged, where that is clearly less than all."""
+    covered_s = judged_s(scores)
+    if covered_s >= _COVERED * whole_s:
+        return []
+    return [f"a face is seen for {covered_s:.1f} of {whole_s:.1f} s; the rest was not judged"]
+
+
 def _fastest_backend(folder: Path, device: str) -> str:
-    """ONNX where the folder holds a graph and the model would work on the CPU, or where it holds nothing else."""
+    """ONNX where a folder holds a graph of its weights and the model would work on the CPU, or a graph alone."""
     if not (folder / ONNX_FILE).is_file():
         return "torch"
-    on_cpu = (_best_device() if device == "auto" else device) == "cpu"
-    return "onnx" if on_cpu or not (folder / "model.safetensors").is_file() else "torch"
+    weights = files_digest(folder)
+    if weights is None:
+        return "onnx"
+    if (_best_device() if device == "auto" else device) != "cpu":
+        return "torch"
+    if exported_from(folder / ONNX_FILE) == weights:
+        return "onnx"
+    words = (
+        "%s is left unused: it does not say that it was made of the weights beside it (macbdf export makes it anew)"
+    )
+    logger.warning(words, folder / ONNX_FILE)
+    return "torch"
+
+
+def _moved(model: torch.nn.Module, device: str) -> torch.nn.Module:
+    try:
+        return model.to(device)
+    except (AssertionError, RuntimeError) as error:  # this build has no such device, or there is no such name
+        words = str(error).split("\n")[0]
+        raise ValueError(f"device must be one that PyTorch has here, but {device!r} is not: {words}") from error
 
 
 def _best_device() -> str:

@@ -16,6 +16,7 @@ except ImportError as error:
     raise missing_extra("onnxruntime", "media") from error
 
 ONNX_FILE = "model.onnx"
+SOURCE_KEY = "macbdf.weights_sha256"  # of a graph's metadata: which weights it was made of
 
 
 class OnnxModel:
@@ -61,6 +62,18 @@ def filler(config: Any, batch: int, steps: int, crops: int) -> dict[str, np.ndar
         "video_mask": np.zeros((batch, steps), bool),
         "audio_mask": np.zeros((batch, steps), bool),
     }
+
+
+def exported_from(path: str | os.PathLike[str]) -> str | None:
+    """`files_digest` of the weights that a graph was made of; None where it does not say, or cannot be read."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+    except Exception:  # the library has a class of its own for each way in which a file is damaged
+        return None
+    return session.get_modelmeta().custom_metadata_map.get(SOURCE_KEY)
 
 
 def load_onnx(name: str, **source: Any) -> tuple[OnnxModel, Any]:

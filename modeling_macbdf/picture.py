@@ -125,6 +125,7 @@ class PictureWindows:
         self, config: Any, faces: FaceDetector, tracking: TrackOptions, watch: Stopwatch, watcher: Watcher
     ) -> None:
         self.seen, self._faces, self._watch, self._watcher = Seen(), OncePerPicture(faces), watch, watcher
+        self.steps = 0  # from clock zero to the end of the picture so far
         self._tracker, self._lag = FaceTracker(tracking), tracking.lag
         self._builder = WindowBuilder(config.num_frames, hop_steps(config), MIN_STEPS)
         self._frames: deque[Frame] = deque(maxlen=self._lag + 2)  # of the crops that come, and the one before
@@ -132,6 +133,7 @@ class PictureWindows:
     def push(self, frame: Frame) -> list[Window]:
         """Takes the next step's frame; returns the windows that are complete."""
         self._frames.append(frame)
+        self.steps = frame.step + 1
         if not self._tracker.wants_faces(frame):
             return self._cut(self._tracker.push(frame, None))
         with self._watch.stage("faces"):

@@ -228,6 +228,15 @@ def mean_distances(windows: Sequence[WindowScore]) -> dict[str, float]:
     return {name: value for name, value in means.items() if value is not None}
 
 
+def judged_s(windows: Iterable[WindowScore]) -> float:
+    """Seconds that lie in at least one window."""
+    total = end = 0.0
+    for window in sorted(windows, key=lambda window: window.start_s):
+        total += max(window.end_s - max(window.start_s, end), 0.0)
+        end = max(end, window.end_s)
+    return total
+
+
 def by_track(windows: Iterable[WindowScore]) -> dict[int | None, list[WindowScore]]:
     """Windows grouped by their face track, in the order of appearance."""
     groups: dict[int | None, list[WindowScore]] = {}

@@ -1,15 +1,25 @@
 """An exported model answers as PyTorch does, for other batches and lengths than it was traced with."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoProcessor
 
-from modeling_macbdf.export import batches, deep_convolutions, export_model, export_program, quantize, write_onnx
-from modeling_macbdf.inference import _fastest_backend
+from modeling_macbdf.checkpoint import files_digest
+from modeling_macbdf.export import (
+    batches,
+    deep_convolutions,
+    export_model,
+    export_program,
+    quantize,
+    stamp,
+    write_onnx,
+)
+from modeling_macbdf.inference import Detector, _fastest_backend
 from modeling_macbdf.media.write import WriteOptions, write_clip
-from modeling_macbdf.onnx_model import ONNX_FILE, OnnxModel, filler
+from modeling_macbdf.onnx_model import ONNX_FILE, OnnxModel, exported_from, filler
 from modeling_macbdf.scoring import WindowAnswers
 
 onnx = pytest.importorskip("onnx")
@@ -96,13 +106,36 @@ def test_onnx_answers_the_same_for_any_batch_and_length(small_model, onnx_file):
     assert_same(small_model, exported, sound)  # a stream may be left out
 
 
-def test_the_graph_is_taken_where_it_is_the_faster_one(onnx_file, tiny_folder, tmp_path):
-    """On the CPU, or where a folder holds nothing else; a folder of weights alone is PyTorch's."""
+def test_the_graph_is_taken_where_it_is_the_faster_one(onnx_file, tiny_folder, tmp_path, caplog):
+    """On the CPU, or where a folder holds nothing else; a folder of weights alone is PyTorch's.
+
+    A graph beside weights that it was not made of judged in their name.
+    """
     assert [_fastest_backend(tiny_folder, device) for device in ("auto", "cpu", "cuda")] == ["torch"] * 3
     (tmp_path / ONNX_FILE).write_bytes(onnx_file.read_bytes())
     assert [_fastest_backend(tmp_path, device) for device in ("cpu", "cuda")] == ["onnx", "onnx"]
     (tmp_path / "model.safetensors").touch()
+    assert [_fastest_backend(tmp_path, device) for device in ("cpu", "cuda")] == ["torch", "torch"]
+    assert f"{tmp_path / ONNX_FILE} is left unused" in caplog.text
+    stamp(tmp_path / ONNX_FILE, files_digest(tmp_path))
     assert [_fastest_backend(tmp_path, device) for device in ("cpu", "cuda")] == ["onnx", "torch"]
+    (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    assert _fastest_backend(tmp_path, "cpu") == "torch"
+    (tmp_path / ONNX_FILE).write_bytes(b"no graph")
+    assert _fastest_backend(tmp_path, "cpu") == "torch"
+
+
+def test_an_export_says_of_which_weights_it_is(small_model, talking_clip, tmp_path):
+    small_model.save_pretrained(tmp_path / "m")
+    AutoProcessor.from_pretrained(TINY, size={"height": 32, "width": 32}).save_pretrained(tmp_path / "m")
+    weights = files_digest(tmp_path / "m")
+    for name, samples in (("exact", []), ("int8", [str(talking_clip)])):
+        graph = export_model(str(tmp_path / "m"), tmp_path / name, "onnx", samples)
+        assert exported_from(graph) == weights
+        revision = Detector.from_pretrained(tmp_path / name, backend="auto").model_info["revision"]
+        assert revision == files_digest(tmp_path / name, ONNX_FILE)
+    shutil.copy(graph, tmp_path / "m")
+    assert _fastest_backend(tmp_path / "m", "cpu") == "onnx"
 
 
 def test_eight_bits_stay_near_on_the_clip_whose_ranges_they_have(small_model, onnx_file, talking_clip, tmp_path):

@@ -1,11 +1,14 @@
 """From a file to a verdict: every status with a made file, and one clock from the file to the timeline."""
 
+import hashlib
 import itertools
 import os
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from modeling_macbdf.evaluation.robustness import MemorySource
 from modeling_macbdf.inference import Detector, UntrainedModelError, shipped_model
@@ -13,6 +16,7 @@ from modeling_macbdf.media.audio import Audio
 from modeling_macbdf.media.outcomes import MediaError, Status
 from modeling_macbdf.media.probe import probe
 from modeling_macbdf.media.write import WriteOptions, write_clip
+from modeling_macbdf.report import as_text
 from modeling_macbdf.sources import FileSource
 from modeling_macbdf.verdicts import Verdict
 
@@ -117,9 +121,54 @@ def test_voice_alone_is_refused_without_a_calibration_for_it(detector, talking_f
     assert "does not judge a voice alone" in result.reason
 
 
-def test_no_face_gives_no_number(detector, talking_face, tmp_path):
-    result = detector.detect(write_clip(tmp_path / "noise.mp4", grey(), waveform=talking_face[1]))
+def test_no_face_gives_no_number(detector, talking_face, tmp_path, monkeypatch):
+    path = write_clip(tmp_path / "noise.mp4", grey(), waveform=talking_face[1])
+    result = detector.detect(path)
     assert (result.status, result.p_fake, result.p_fake_audio, result.verdict) == ("no_face", None, None, None)
+    assert result.reason == "no face was found in the picture; its voice can be judged alone, as a sound file"
+    without = {key: value for key, value in detector.calibration.items() if key != "audio"}
+    monkeypatch.setattr(detector, "calibration", without)
+    assert detector.detect(path).reason == "no face was found in the picture"
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(12, True), (4, False)])
+def test_a_clip_that_is_judged_in_part_says_so(detector, talking_face, tmp_path, seconds, told):
+    """Four seconds of a face and 30 s of voice-over were "scored" without a word."""
+    frames, voice = talking_face
+    rest = grey(25 * seconds - len(frames))[:, :1, :1].repeat(frames.shape[1], 1).repeat(frames.shape[2], 2)
+    sound = np.tile(voice, 3)[: seconds * RATE]
+    path = write_clip(tmp_path / "voice-over.mp4", np.concatenate([frames, rest]), waveform=sound)
+    result = detector.detect(path)
+    assert result.status == "scored"
+    warnings = [warning for warning in result.warnings if warning.startswith("a face is seen for 3.8 of 12.0 s")]
+    assert bool(warnings) is told
+    assert ("a face is seen for" in as_text(result)) is told
+
+
+def test_sound_that_outlasts_the_picture_is_told_too(detector, talking_face, tmp_path):
+    frames, voice = talking_face
+    path = write_clip(tmp_path / "short.mp4", frames[:50], waveform=voice)
+    assert "a face is seen for 2.0 of 4.0 s; the rest was not judged" in detector.detect(path).warnings
+
+
+def test_the_stream_that_was_judged_of_several_is_named(detector, talking_face, tmp_path):
+    import av
+
+    plain = write_clip(tmp_path / "plain.mkv", talking_face[0], waveform=talking_face[1])
+    assert not any("streams" in warning for warning in detector.detect(plain).warnings)
+    path = tmp_path / "two.mkv"
+    with av.open(str(plain)) as source, av.open(str(path), "w") as out:
+        copies = {s.index: [out.add_stream_from_template(s)] for s in source.streams}
+        copies[1].append(out.add_stream_from_template(source.streams[1]))
+        for packet in source.demux():
+            times = packet.pts, packet.dts, packet.time_base
+            for copy in copies[packet.stream.index] if packet.size else ():
+                packet.stream = copy
+                packet.pts, packet.dts, packet.time_base = times
+                out.mux(packet)
+    warnings = detector.detect(path).warnings
+    assert "it has 2 audio streams: number 1 of the file, counted from 0, was judged" in warnings
+    assert not any("video streams" in warning for warning in warnings)
 
 
 def test_a_glimpse_of_a_face_is_too_short(detector, talking_face, tmp_path):
@@ -206,10 +255,6 @@ def test_an_untrained_model_is_refused(tiny_folder, tmp_path):
 
 
 def test_a_checkpoint_that_lacks_weights_is_refused(tiny_folder, tmp_path):
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
     shutil.copytree(tiny_folder, tmp_path / "m")
     weights = load_file(tmp_path / "m" / "model.safetensors")
     dropped = next(name for name in weights if "joint_head" in name)
@@ -220,8 +265,6 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tiny_folder, tmp_path):
 
 
 def test_a_pickle_is_refused(tiny_folder, tmp_path):
-    import shutil
-
     shutil.copytree(tiny_folder, tmp_path / "m")
     torch.save({"a": torch.zeros(1)}, tmp_path / "m" / "pytorch_model.bin")
     (tmp_path / "m" / "model.safetensors").unlink()
@@ -272,6 +315,36 @@ def test_a_joint_calibration_holds_for_a_picture_alone(tiny_folder, detector, ta
     result = Detector.from_pretrained(tiny_folder, device="cpu", calibration=calibration).detect(path)
     assert result.status == "no_audio"
     assert result.p_fake is not None
+
+
+def test_a_local_model_is_told_by_its_weights(tiny_folder, tmp_path):
+    """Every trained model was "model" of no revision, whatever its weights."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    weights = folder / "model.safetensors"
+    before = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert Detector.from_pretrained(folder, device="cpu").model_info == {"id": "model", "revision": before}
+    changed = load_file(weights)
+    next(iter(changed.values())).add_(1)
+    save_file(changed, weights, metadata={"format": "pt"})
+    after = Detector.from_pretrained(folder, device="cpu").model_info["revision"]
+    assert after == hashlib.sha256(weights.read_bytes()).hexdigest() != before
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "no-such-device"])
+def test_a_device_that_is_not_there_is_named(tiny_folder, device):
+    """On a build without it PyTorch raises an AssertionError, which ended the command with a traceback."""
+    with pytest.raises(ValueError, match=f"device must be one that PyTorch has here, but '{device}' is not"):
+        Detector.from_pretrained(tiny_folder, device=device)
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:a\n", None])
+def test_damaged_weights_are_named(tiny_folder, tmp_path, content):
+    """safetensors has an error of its own, which ended the command with a traceback."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "m")
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-1000] if content is None else content)
+    with pytest.raises(OSError, match=r"the model.safetensors of .*m cannot be read .* Git LFS pointer"):
+        Detector.from_pretrained(folder, device="cpu")
 
 
 def test_the_shipped_model_is_found_and_loads():

@@ -8,6 +8,7 @@ from modeling_macbdf.verdicts import (
     decide,
     file_log_odds,
     in_force,
+    judged_s,
     masked_voice,
     pool,
     probability,
@@ -84,6 +85,13 @@ def test_codecs_and_noise_that_hide_the_voice_are_named(codec, level_range_db, w
 
 def test_short_forged_part_is_not_averaged_away():
     assert pool([-4.0] * 6 + [5.0] * 2) == 5.0
+
+
+def test_time_under_windows_counts_once():
+    assert judged_s(
+        [window(0.0, 1.0), window(1.6, 1.0), window(1.6, 1.0, track=1), window(8.0, 1.0)]
+    ) == pytest.approx(8)
+    assert judged_s([]) == 0
 
 
 def test_pooling_nothing_is_refused():

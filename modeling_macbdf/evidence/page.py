@@ -134,7 +134,7 @@ def _run(detector: Detector) -> str:
     facts = run_facts(detector)
     rows = [
         ("Model", str(detector.model_info["id"])),
-        ("Revision", str(detector.model_info["revision"] or "none: a local folder")),
+        ("Revision", str(detector.model_info["revision"] or "none: a model in memory")),
     ]
     rows += [
         ("Time", facts["created"]),
