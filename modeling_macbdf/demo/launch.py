@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -21,7 +21,7 @@ import torch
 
 try:
     import gradio as gr
-    from gradio import http_server, route_utils
+    from gradio import http_server, processing_utils, route_utils
 except ImportError as error:
     from ..media.outcomes import missing_extra
 
@@ -33,6 +33,8 @@ from ..inference import Detector, shipped_model
 from .layout import build
 from .service import JudgeService
 
+_MEGABYTE = 1_000_000
+_MAX_PIXELS = 4096 * 2304  # of a frame
 _START_S = 120.0  # how long a busy machine may take to start the server
 _FONT, _MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]  # none is fetched
 _FRAME = """
@@ -83,6 +85,16 @@ class _OwnUpload(route_utils.GradioUploadFile):
         self.sha.update(secrets.token_bytes(16))
 
 
+def _refuse_address(url: str, cache_dir: str) -> str:
+    """In place of Gradio's download, which has no limit on the size and one file for all who name an address."""
+    del url, cache_dir
+    raise gr.Error("An address is not fetched: send the file itself.", print_exception=False)
+
+
+async def _refuse_address_too(url: str, cache_dir: str) -> str:
+    return _refuse_address(url, cache_dir)
+
+
 class _PatientServer(http_server.Server):
     """A server that a busy machine may take long to start: Gradio waits five seconds, then blames the port."""
 
@@ -108,7 +120,10 @@ def running(options: DemoOptions, detector: Detector | None = None) -> Iterator[
     """
     uploads: Any = route_utils
     servers: Any = http_server
+    downloads: Any = processing_utils
     uploads.GradioUploadFile, servers.Server = _OwnUpload, _PatientServer
+    downloads.async_ssrf_protected_download = _refuse_address_too
+    downloads.ssrf_protected_download = downloads.save_url_to_cache = _refuse_address
     with tempfile.TemporaryDirectory(prefix="macbdf-demo-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         page = _page(options, detector, Path(folder))
@@ -126,7 +141,10 @@ def serve(options: DemoOptions, announce: Callable[[str], None]) -> None:
         options: how it runs.
         announce: told in words where it listens.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # by default it would end at once and leave the folder
+    for name in ("SIGTERM", "SIGHUP"):  # by default they would end it at once and leave the folder
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda *_: sys.exit(0))
     with running(options) as address:
         announce(f"MACB-DF listens on {address} (Ctrl+C ends it)")
         Event().wait()
@@ -138,6 +156,8 @@ def _page(options: DemoOptions, detector: Detector | None, folder: Path) -> gr.B
         detector = Detector.from_pretrained(
             name, revision=options.revision, device=options.device, max_duration_s=60.0 * options.max_minutes
         )
+        max_bytes = options.max_megabytes * _MEGABYTE
+        detector.limits = replace(detector.limits, max_bytes=max_bytes, max_pixels=_MAX_PIXELS)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.workers))
     service = JudgeService(detector, folder, read_card(name, options.revision))
     limits = f"at most {options.max_megabytes} MB and {float(detector.limits.max_duration_s) / 60:g} min"
@@ -150,7 +170,7 @@ def _launch(page: gr.Blocks, options: DemoOptions) -> str:
         _, address, _ = page.launch(
             server_name=options.host,
             server_port=options.port or None,
-            max_file_size=options.max_megabytes * 1_000_000,
+            max_file_size=options.max_megabytes * _MEGABYTE,
             theme=gr.themes.Default(font=_FONT, font_mono=_MONO),
             head=f"<style>{VARIABLES}{PARTS}{_FRAME}</style>",
             footer_links=["api", "settings"],

@@ -71,6 +71,21 @@ def test_an_upload_that_is_too_large_is_refused(demo):
     assert left_behind(demo) == []
 
 
+def test_an_address_is_not_fetched(demo, monkeypatch):
+    """Gradio fetched it without a limit on the size, into one file for all callers."""
+    import httpx
+    from gradio import processing_utils
+
+    asked = []
+    monkeypatch.setattr(processing_utils, "async_ssrf_protected_get", lambda url: asked.append(url))
+    body = {"data": [{"path": "https://example.com/clip.mp4", "meta": {"_type": "gradio.FileData"}}]}
+    event = httpx.post(f"{demo.address}gradio_api/call/judge", json=body).json()["event_id"]
+    stream = httpx.get(f"{demo.address}gradio_api/call/judge/{event}", timeout=60).text
+    assert "event: error" in stream
+    assert asked == []
+    assert left_behind(demo) == []
+
+
 def test_it_listens_on_loopback_and_tells_nobody(demo):
     import os
 
