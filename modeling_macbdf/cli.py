@@ -103,7 +103,16 @@ def _detect(arguments: argparse.Namespace) -> int:
             print(f"macbdf: ended after {len(results)} of {len(paths)} files", file=sys.stderr)
         if results:
             _write_reports(arguments, results, judge, page)
-    return EXIT_OK if all(result.scored for result in results) else EXIT_SOME_NOT_SCORED
+    return _exit_code(sum(not result.scored for result in results))
+
+
+def _exit_code(unscored: int) -> int:
+    """What a command ends with that went through; as one of several launched processes with 0.
+
+    A launcher ends all processes where one of them fails, in the middle of their files.
+    """
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return EXIT_SOME_NOT_SCORED if unscored and not launched else EXIT_OK
 
 
 def _write_reports(
@@ -143,7 +152,7 @@ def _detect_into(arguments: argparse.Namespace, paths: list[str]) -> int:
         answer = outcome["reason"] if outcome["p_fake"] is None else f"{outcome['p_fake']:.0%}"
         _say(on_one_line(f"{outcome['path']}: {outcome['verdict'] or outcome['status']} ({answer})"))
         unscored += outcome["p_fake"] is None
-    return EXIT_SOME_NOT_SCORED if unscored else EXIT_OK
+    return _exit_code(unscored)
 
 
 def _page(detector: "Detector", arguments: argparse.Namespace) -> "HtmlReport":
@@ -234,7 +243,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if result is None:  # not the first of several processes
         return EXIT_OK
     print(evaluation_text(result))
-    return EXIT_OK if result["coverage"]["scored"] == result["coverage"]["clips"] else EXIT_SOME_NOT_SCORED
+    return _exit_code(result["coverage"]["clips"] - result["coverage"]["scored"])
 
 
 def _robustness_arguments(parser: argparse.ArgumentParser) -> None:

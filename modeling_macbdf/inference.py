@@ -144,7 +144,12 @@ class Detector:
         if backend == "auto":
             backend = _fastest_backend(Path(name), options.get("device", "auto"))
         load, weights = _BACKENDS[backend]
-        loaded, processor = load(name, **source)
+        try:
+            loaded, processor = load(name, **source)
+        except OSError as error:
+            if Path(name).is_dir():
+                raise
+            raise OSError(f"there is no folder {name!r}, and as a Hub repository it cannot be had: {error}") from error
         if Path(name).is_dir():
             model_info = {"id": Path(name).resolve().name, "revision": files_digest(name, weights)}
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +30,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"ID3", "an MP3 file"),
     (0, b"\x30\x26\xb2\x75", "an ASF or WMV file"),
 )
+_STILL = ((0, b"\xff\xd8\xff", "JPEG"), (0, b"\x89PNG", "PNG"))  # pictures that people try
 
 
 class Status(StrEnum):
@@ -89,7 +90,11 @@ def check_file(path: str | os.PathLike[str], max_bytes: int) -> int:
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise MediaError(Status.missing, "there is no such file", path) from None
+        address = "://" in os.fspath(path)
+        reason = (
+            "it is an address, and nothing is downloaded: save the file first" if address else "there is no such file"
+        )
+        raise MediaError(Status.missing, reason, path) from None
     except (OSError, ValueError) as error:  # a name that is too long, a loop of links, a NUL in the name
         raise MediaError(Status.unreadable, f"the system cannot look it up: {error}", path) from None
     if not stat.S_ISREG(found.st_mode):
@@ -110,12 +115,16 @@ def _kind(mode: int) -> str:
 
 def container_by_magic(path: str | os.PathLike[str]) -> str | None:
     """Return which media container the first bytes announce, in words, or None."""
+    return _begins_as(path, _MAGIC)
+
+
+def _begins_as(path: str | os.PathLike[str], known: Sequence[tuple[int, bytes, str]]) -> str | None:
     try:
         with Path(path).open("rb") as file:
             head = file.read(16)
     except OSError:
         return None
-    return next((name for at, magic, name in _MAGIC if head[at : at + len(magic)] == magic), None)
+    return next((name for at, magic, name in known if head[at : at + len(magic)] == magic), None)
 
 
 @contextmanager
@@ -135,7 +144,9 @@ def ffmpeg_errors(path: str | os.PathLike[str], doing: str, *, opened: bool = Fa
         raise
     except (av.error.FFmpegError, OSError, MemoryError, OverflowError, UnicodeError) as error:
         status = _status_of(error, path, opened)
-        raise MediaError(status, f"{doing} failed: {_words(error)}", path) from error
+        still = status is Status.not_media and _begins_as(path, _STILL)
+        reason = f"it is a {still} picture, and only what moves or sounds is judged" if still else _words(error)
+        raise MediaError(status, f"{doing} failed: {reason}", path) from error
 
 
 def _av() -> Any:

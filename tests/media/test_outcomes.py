@@ -37,8 +37,10 @@ def outcome(path, **limits) -> MediaError:
     return caught.value
 
 
-def made(folder: Path, kind: str) -> Path:
+def made(folder: Path, kind: str) -> Path | str:
     """Make a file that is no usable media."""
+    if kind == "address":
+        return "https://example.com/clip.mp4"  # a Path would take one of its slashes away
     path = folder / f"{kind}.mp4"
     if kind == "directory":
         path.mkdir()
@@ -50,6 +52,7 @@ def made(folder: Path, kind: str) -> Path:
         contents = {
             "text": b"Dear reader, this is a letter and not a film.\n" * 200,
             "empty": b"",
+            "jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(200),
             "noise": np.random.default_rng(0).bytes(50_000),
             "playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n/etc/hostname\n#EXT-X-ENDLIST\n",
             "concat": b"ffconcat version 1.0\nfile /etc/hostname\n",
@@ -67,11 +70,13 @@ def made(folder: Path, kind: str) -> Path:
         ("playlist", Status.not_media, "opening it as a media file failed"),
         ("concat", Status.not_media, "opening it as a media file failed"),
         ("svg", Status.not_media, "opening it as a media file failed"),
+        ("jpeg", Status.not_media, "a JPEG picture"),
         ("empty", Status.not_media, "empty (0 bytes)"),
         ("directory", Status.not_media, "a directory"),
         ("fifo", Status.not_media, "a FIFO"),
         ("socket", Status.not_media, "a socket"),
         ("missing", Status.missing, "no such file"),
+        ("address", Status.missing, "nothing is downloaded"),
     ],
 )
 def test_what_is_no_media_is_said_to_be_none(tmp_path, kind, status, words):
