@@ -10,8 +10,6 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .paths import expand_paths
-
 if TYPE_CHECKING:
     from .evidence.page import HtmlReport
     from .inference import Detector
@@ -76,13 +74,13 @@ def _without_loading_bars() -> None:
 
 def _detect(arguments: argparse.Namespace) -> int:
     from . import report
-    from .detect_options import check_outputs, detector_options
+    from .detect_options import check_outputs, detector_options, files_to_judge
     from .isolation import open_judge
     from .judging import Judge
     from .timing import profile_text
 
     _without_loading_bars()
-    paths = expand_paths(arguments.paths)
+    paths = files_to_judge(arguments)
     check_outputs(arguments, paths)
     if arguments.jsonl:
         return _detect_into(arguments, paths)

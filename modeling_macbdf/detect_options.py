@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from .media.outcomes import container_by_magic
+from .paths import expand_paths
+
+_REPORTS = (".json", ".jsonl", ".csv", ".html", ".htm")
 
 
 def add_detect_arguments(detect: argparse.ArgumentParser) -> None:
@@ -39,6 +42,18 @@ def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return options | {"backend": "torch"} if arguments.html else options  # its heat maps need gradients
 
 
+def files_to_judge(arguments: argparse.Namespace) -> list[str]:
+    """The files that were named, without the reports of an earlier run that lie in a folder among them."""
+    reports = {os.path.realpath(out) for out in _outputs(arguments) if out.suffix.lower() in _REPORTS}
+    files = expand_paths(arguments.paths)
+    return [file for file in files if file in arguments.paths or os.path.realpath(file) not in reports]
+
+
+def _outputs(arguments: argparse.Namespace) -> list[Path]:
+    named = (arguments.json, arguments.csv, arguments.html, arguments.jsonl)
+    return [out for out in named if out is not None]
+
+
 def check_outputs(arguments: argparse.Namespace, paths: Sequence[str]) -> None:
     """Refuses, before the work, what could not be done after it, or would destroy what is to be judged.
 
@@ -49,12 +64,11 @@ def check_outputs(arguments: argparse.Namespace, paths: Sequence[str]) -> None:
     Raises:
         ValueError: for outputs that cannot or must not be written, or options that do not go together.
     """
-    others = (arguments.json, arguments.csv, arguments.html)
-    outputs = [out for out in (*others, arguments.jsonl) if out is not None]
+    outputs = _outputs(arguments)
     for out in outputs:
         _check_place(out)
     _check_overwritten([out for out in outputs if not out.exists() or out.is_file()], paths)
-    if arguments.jsonl and any(others):
+    if arguments.jsonl and len(outputs) > 1:
         raise ValueError("--jsonl replaces --json, --csv and --html: give one or the others")
     if arguments.isolate and (arguments.html or arguments.profile):
         raise ValueError("--html and --profile look into the judging process: give them or --isolate")

@@ -135,6 +135,17 @@ def test_a_report_is_not_written_over_what_is_judged(files, monkeypatch, capsys,
     assert not Path("new").exists()
 
 
+def test_a_folder_is_judged_again_with_the_report_in_it(tiny_folder, tmp_path):
+    """The report of the first run became one of the files of the second."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    note, report = folder / "note.txt", folder / "report.json"
+    note.write_text("no media")
+    for _ in range(2):
+        assert cli.main(["detect", str(folder), "--json", str(report), "--model", str(tiny_folder)]) == 1
+        assert [file["path"] for file in json.loads(report.read_text())["files"]] == [str(note)]
+
+
 def test_two_reports_may_go_into_one_device(files, tiny_folder):
     arguments = [files[2], "--json", "/dev/null", "--csv", "/dev/null"]
     assert cli.main(["detect", *arguments, "--model", str(tiny_folder)]) == 1
