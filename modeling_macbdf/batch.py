@@ -16,10 +16,9 @@ from .data.sharding import launched_shard
 from .disk import full_disk_told
 from .isolation import IsolatedJudge, open_judge
 from .judging import Judge
+from .media.outcomes import MAY_PASS
 from .report import NOT_TEXT
 
-# What another run may find otherwise: such a file is judged again.
-TRY_AGAIN = ("missing", "unreadable", "timeout", "internal_error")
 _LINE = b'{"model": {"id": '  # how every line begins
 _of_process: Judge | IsolatedJudge | None = None
 
@@ -54,7 +53,7 @@ def judge_into(
         out = out.with_name(f"{out.stem}-{part:04d}-of-{parts:04d}{out.suffix}")
     before = read_outcomes(out)
     mine = list(paths)[part::parts]
-    settled = [outcome for outcome in before if outcome["status"] not in TRY_AGAIN]
+    settled = [outcome for outcome in before if outcome["status"] not in MAY_PASS]
     known = {outcome["path"] for outcome in settled}
     yield from settled
     model = before[0]["model"] if before else None

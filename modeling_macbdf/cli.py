@@ -1,6 +1,7 @@
 """The command line `macbdf`: parses, calls, prints. Everything that it calls is a library function too."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -109,7 +110,7 @@ def _exit_code(unscored: int) -> int:
 
     A launcher ends all processes where one of them fails, in the middle of their files.
     """
-    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    launched = int(os.environ.get("WORLD_SIZE") or 1) > 1
     return EXIT_SOME_NOT_SCORED if unscored and not launched else EXIT_OK
 
 
@@ -134,7 +135,9 @@ def _say(text: str) -> None:
     """Prints; where nobody reads any more, as behind `| head`, the rest is said to nobody, and judged all the same."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # the second one is Windows' word for it
+            raise
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)

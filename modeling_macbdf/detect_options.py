@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from .media.outcomes import container_by_magic
 from .paths import expand_paths
 
+_PART = re.compile(r"-\d{4}-of-\d{4}$")  # see `batch.judge_into`
 _REPORTS = (".json", ".jsonl", ".csv", ".html", ".htm")
 
 
@@ -44,9 +46,16 @@ def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def files_to_judge(arguments: argparse.Namespace) -> list[str]:
     """The files that were named, without the reports of an earlier run that lie in a folder among them."""
-    reports = {os.path.realpath(out) for out in _outputs(arguments) if out.suffix.lower() in _REPORTS}
+    reports = [Path(os.path.realpath(out)) for out in _outputs(arguments) if out.suffix.lower() in _REPORTS]
     files = expand_paths(arguments.paths)
-    return [file for file in files if file in arguments.paths or os.path.realpath(file) not in reports]
+    return [file for file in files if file in arguments.paths or not _is_report(file, reports)]
+
+
+def _is_report(file: str, reports: Sequence[Path]) -> bool:
+    """Whether a file is one of the reports, or a part of one that launched processes wrote."""
+    found = Path(os.path.realpath(file))
+    whole = found.with_name(_PART.sub("", found.stem) + found.suffix)
+    return found in reports or whole in reports
 
 
 def _outputs(arguments: argparse.Namespace) -> list[Path]:

@@ -230,7 +230,7 @@ class Detector:
     def _nothing_judged(self, picture: PictureWindows, voice: Voice, path: str) -> MediaError:
         """Why a file with a picture gave no window, and what can be judged of it instead."""
         error = picture.seen.nothing_judged(self.config.frame_rate_hz, path)
-        if voice.audio is None or "audio" not in self.calibration:
+        if voice.audio is None or voice.steps < MIN_STEPS or "audio" not in self.calibration:
             return error
         return MediaError(error.status, f"{error.reason}; its voice can be judged alone, as a sound file", path)
 
@@ -331,6 +331,8 @@ def _fastest_backend(folder: Path, device: str) -> str:
 def _moved(model: torch.nn.Module, device: str) -> torch.nn.Module:
     try:
         return model.to(device)
+    except torch.OutOfMemoryError:
+        raise
     except (AssertionError, RuntimeError) as error:  # this build has no such device, or there is no such name
         words = str(error).split("\n")[0]
         raise ValueError(f"device must be one that PyTorch has here, but {device!r} is not: {words}") from error

@@ -46,8 +46,11 @@ class Seen:
     def add(self, crop: TrackedCrop, frames: Mapping[int, np.ndarray]) -> None:
         """Notes one crop; `frames` are those of its step and of the step before, by step."""
         steps = self.steps.setdefault(crop.track_id, [])
-        if steps and steps[-1] == crop.step - 1 and frames[crop.step - 1].shape == frames[crop.step].shape:
-            change = _change(frames[crop.step - 1], frames[crop.step], crop.box)
+        followed = bool(steps) and steps[-1] == crop.step - 1
+        before, now = frames.get(crop.step - 1), frames[crop.step]
+        # Two steps that show one frame, as at one frame a second, say nothing about whether it moves.
+        if followed and before is not None and before is not now and before.shape == now.shape:
+            change = _change(before, now, crop.box)
             self.changes.setdefault(crop.track_id, []).append((crop.step, change))
         steps.append(crop.step)
         self.boxes.setdefault(crop.track_id, []).append(crop.box)

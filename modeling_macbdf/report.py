@@ -35,6 +35,7 @@ CSV_COLUMNS = (
     "warnings",
 )
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's categories: control, format, surrogates, line breaks
+_JOINERS = "\u200c\u200d"  # of ordinary names, in Persian or between emoji
 _VERSIONS_OF = ("macb-df", "torch", "transformers", "numpy", "av", "onnxruntime")
 
 
@@ -111,7 +112,10 @@ def summary(results: Sequence[FileResult]) -> dict[str, Any]:
 def on_one_line(text: str) -> str:
     """The text with its control characters written out: a file's name or metadata could fake lines of a terminal."""
     return "".join(
-        char.encode("unicode_escape").decode() if unicodedata.category(char) in _HIDDEN else char for char in text
+        char.encode("unicode_escape").decode()
+        if unicodedata.category(char) in _HIDDEN and char not in _JOINERS
+        else char
+        for char in text
     )
 
 

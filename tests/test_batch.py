@@ -141,6 +141,7 @@ def test_a_folder_is_judged_again_with_the_report_in_it(tiny_folder, tmp_path):
     folder.mkdir()
     note, report = folder / "note.txt", folder / "report.json"
     note.write_text("no media")
+    (folder / "report-0001-of-0002.json").write_text("a part that another process wrote")
     for _ in range(2):
         assert cli.main(["detect", str(folder), "--json", str(report), "--model", str(tiny_folder)]) == 1
         assert [file["path"] for file in json.loads(report.read_text())["files"]] == [str(note)]

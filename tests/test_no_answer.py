@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from modeling_macbdf.media.synthetic import render_talking_face
+from modeling_macbdf.media.tracks import TrackedCrop
 from modeling_macbdf.media.write import WriteOptions, write_clip
+from modeling_macbdf.picture import Seen
 from modeling_macbdf.verdicts import Verdict
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -64,3 +66,15 @@ def test_key_frames_give_a_photograph_no_life(accuser, face, tmp_path, codec, cr
     result = accuser.detect(path)
     assert (result.status, result.verdict) == ("no_audio", Verdict.INCONCLUSIVE)
     assert any("stands still" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize(("levels", "stands_still"), [((40, 60), False), ((40, 40), True)])
+def test_a_face_at_one_frame_a_second_may_live(levels, stands_still):
+    """Four of five steps show the frame of the step before, and every such face was taken for a photograph."""
+    pictures = [np.full((64, 64, 3), levels[second % 2], np.uint8) for second in range(6)]
+    box, points = np.array([8, 8, 56, 56], np.float32), np.zeros((5, 2), np.float32)
+    seen = Seen()
+    for step in range(30):
+        frames = {when: pictures[when // 5] for when in (step - 1, step) if when >= 0}
+        seen.add(TrackedCrop(0, step, step / 5, box, points, frames[step], True, 1.0), frames)
+    assert bool(seen.doubts()) == stands_still

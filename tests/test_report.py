@@ -78,7 +78,8 @@ def test_control_characters_fake_no_line_and_clear_no_screen():
     assert all(char.isprintable() for char in text.replace("\n", ""))
     unjudged = report.as_text(replace(NO_FACE, path=name, reason="no\nface"))
     assert unjudged.splitlines()[1] == "  NOT JUDGED (no_face): no\\nface"
-    assert report.on_one_line("Łódź 映画 😀 - é") == "Łódź 映画 😀 - é"
+    for name in ("Łódź 映画 😀 - é", "\u0645\u06cc\u200c\u062f", "👩\u200d🔬"):  # joiners belong to names
+        assert report.on_one_line(name) == name
 
 
 def test_csv_holds_the_warnings():

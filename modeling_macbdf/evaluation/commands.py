@@ -348,8 +348,8 @@ def evaluation_text(result: dict[str, Any]) -> str:
         lines.append(f"{name:>20} {'-' if value is None else f'{value:.3f}'}{interval}")
     covered = result["coverage"]
     lines.append(f"{'scored':>20} {covered['scored']} of {covered['clips']} clips: {covered['by_status']}")
-    for name, probe in (result["probes"] or {}).items():
+    for name, probe in result["probes"].items():
         if isinstance(probe, dict) and "auc" in probe:
             lines.append(f"{'probe ' + name:>20} {number(probe['auc'])}")
-    lines += [f"WARNING {sentence}" for sentence in (result["probes"] or {}).get("warnings", [])]
+    lines += [f"WARNING {sentence}" for sentence in result["probes"]["warnings"]]
     return "\n".join(lines)

@@ -18,7 +18,7 @@ import torch
 from .. import __version__
 from ..data.records import ClipRecord
 from ..inference import Detector
-from ..media.outcomes import Status
+from ..media.outcomes import MAY_PASS
 from ..report import NOT_TEXT
 from ..sources import FileSource
 from ..verdicts import FileResult
@@ -27,8 +27,6 @@ from .masked import MaskedModel
 from .witness import StepWitness, Witness
 
 Row = dict[str, Any]
-# The next try may go better: the file is there, the disk answers, a fault of ours is mended.
-TRY_AGAIN = (Status.internal_error, Status.missing, Status.timeout, Status.unreadable)
 
 
 def log_path(out: Path) -> Path:
@@ -165,7 +163,7 @@ class ScoreLog:
         return self._path if self._rank == 0 else self._path.with_suffix(f".{self._rank}{self._path.suffix}")
 
     def read(self) -> dict[str, Row]:
-        """Rows by clip of an earlier try, whatever the number of its processes, without those of `TRY_AGAIN`.
+        """Rows by clip of an earlier try, whatever the number of its processes, without those of `MAY_PASS`.
 
         Raises:
             ValueError: the log was made by something else, or is damaged.
@@ -217,7 +215,7 @@ class ScoreLog:
 def _failed(row: Row) -> bool:
     """Whether a clip, as it is or under a condition, may have a score at the next try."""
     said = [row, *row.get("conditions", {}).values()]
-    return any(answer.get("status") in TRY_AGAIN for answer in said)
+    return any(answer.get("status") in MAY_PASS for answer in said)
 
 
 def score_all(

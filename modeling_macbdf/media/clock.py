@@ -16,11 +16,15 @@ _BEGIN = 5  # s: where the time stamps of the next file begin, on the clock of t
 
 @dataclass(slots=True)
 class _Place:
-    """Where one stream is: which shift holds for it, its last packet and the end of that, in seconds."""
+    """Where one stream is: which shift holds for it, its last packet and the end of that, in seconds.
+
+    `leap` is a packet that stood far ahead of that: where the next one goes on from it, there is a gap.
+    """
 
     shift: int
     last: Fraction
     end: Fraction
+    leap: Fraction | None = None
 
 
 class Splices:
@@ -47,17 +51,23 @@ class Splices:
             packet (`av.Packet`): The next packet of the file, whatever stream it is of.
             start (`Fraction`): Its decoding time on the file's clock, in seconds.
         """
-        place = self._places.setdefault(packet.stream.index, _Place(0, start, start))
+        begin = start + self._shifts[-1]
+        place = self._places.setdefault(packet.stream.index, _Place(self.count, begin, begin))
         if start + self._shifts[place.shift] < place.end - _BACK and start < _BEGIN:
             if place.shift == self.count:
                 self._shifts.append(max(other.end for other in self._places.values()) - start)
             place.shift = self.count
             place.last = place.end = start + self._shifts[-1]
+            place.leap = None
         shift = self._shifts[place.shift]
         moved = start + shift
-        if moved <= place.end + _BACK:  # a leap ahead may be one false time stamp: no file is put behind it
-            lasts = (packet.duration or 0) * packet.time_base or max(moved - place.last, Fraction(0))
-            place.last, place.end = moved, moved + lasts
+        ahead = moved > place.end + _BACK
+        if ahead and (place.leap is None or abs(moved - place.leap) > _BACK):
+            place.leap = moved  # it may be one false time stamp: no file is put behind it
+        else:
+            before = place.leap if ahead and place.leap is not None else place.last
+            lasts = (packet.duration or 0) * packet.time_base or max(moved - before, Fraction(0))
+            place.last, place.end, place.leap = moved, moved + lasts, None
         if shift:
             ticks = round(shift / packet.time_base)
             packet.dts = None if packet.dts is None else packet.dts + ticks

@@ -32,6 +32,7 @@ _DEMUXERS = (
 )
 _MAY_BEGIN_ANEW = 0x0200  # FFmpeg's flag (AVFMT_TS_DISCONT) of formats whose time stamps may begin anew in a file
 _MICROSECONDS = 1_000_000
+_MOST_PIXELS = 2**31 - 1  # that FFmpeg's option takes
 _ROUNDED_UP = 64 * 16_384  # pixels: decoders round a frame's width up
 
 
@@ -194,7 +195,7 @@ def _check_declared(opened: OpenMedia) -> None:
 
 def pixel_option(limits: DecodeLimits) -> dict[str, str]:
     """Return the decoder's option that keeps it from allocating a frame over the pixel limit."""
-    return {"max_pixels": str(limits.max_pixels + _ROUNDED_UP)}
+    return {"max_pixels": str(min(limits.max_pixels + _ROUNDED_UP, _MOST_PIXELS))}
 
 
 def check_pixels(opened: OpenMedia, width: int, height: int) -> None:

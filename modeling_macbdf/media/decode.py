@@ -247,13 +247,14 @@ def _decoded(
 ) -> Iterator[tuple[Fraction | None, av.VideoFrame]]:
     """Yield each decoded frame within the limits, with its time on the shared clock, if it has one."""
     for count, frame in enumerate(decoded_frames(opened, stream, needed), start=1):
-        _check_frame(opened, frame, count)
+        _check_frame(opened, stream, frame, count)
         yield opened.relative(frame.pts, frame.time_base), frame
 
 
-def _check_frame(opened: OpenMedia, frame: av.VideoFrame, count: int) -> None:
+def _check_frame(opened: OpenMedia, stream: av.VideoStream, frame: av.VideoFrame, count: int) -> None:
     opened.deadline.check()
-    check_pixels(opened, frame.width, frame.height)
+    aspect = max(_pixel_aspect(stream), Fraction(1))  # made square, it is wider
+    check_pixels(opened, round(frame.width * aspect), frame.height)
     if count > opened.limits.max_frames:
         reason = f"it has over {opened.limits.max_frames} frames, the limit"
         raise MediaError(Status.too_long, reason, opened.path)

@@ -51,6 +51,10 @@ class Status(StrEnum):
     internal_error = "internal_error"  # our own fault
 
 
+# The next try may go better: the file is there, the disk answers, a fault of ours is mended.
+MAY_PASS = (Status.missing, Status.unreadable, Status.timeout, Status.internal_error)
+
+
 class MediaError(ValueError):
     """One file could not be used.
 

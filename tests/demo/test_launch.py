@@ -69,11 +69,19 @@ def test_uploads_go_when_it_is_asked_to_end(tiny_folder, tmp_path, name):
     """A terminal that was closed (SIGHUP) left them behind."""
     command = [sys.executable, "-m", "modeling_macbdf", "demo", "--port", "0", "--model", str(tiny_folder)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as demo:
-        assert "listens on" in demo.stdout.readline()
-        assert list(tmp_path.glob("macbdf-demo-*"))
-        demo.send_signal(getattr(signal, name))
-        assert demo.wait(60) == 0
+    number = getattr(signal, name)
+
+    def not_ignored() -> None:  # as SIGHUP is where the tests run under nohup
+        signal.signal(number, signal.SIG_DFL)
+
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=not_ignored) as demo:
+        try:
+            assert "listens on" in demo.stdout.readline()
+            assert list(tmp_path.glob("macbdf-demo-*"))
+            demo.send_signal(number)
+            assert demo.wait(60) == 0
+        finally:
+            demo.kill()
     assert not list(tmp_path.glob("macbdf-demo-*"))
 
 

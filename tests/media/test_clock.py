@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from modeling_macbdf.media import decode
+from modeling_macbdf.media.container import DecodeLimits
 from modeling_macbdf.media.decode import iter_audio, iter_frames, probe, read_audio
+from modeling_macbdf.media.outcomes import MediaError, Status
 from modeling_macbdf.media.write import WriteOptions, write_clip
 
 FPS, RATE = 25, 16_000
@@ -138,6 +140,16 @@ def test_pixels_are_made_square(tmp_path, sar, rotation, shape):
     scale = (shape[0] if rotation else shape[1]) / 128
     assert np.flatnonzero(upright.any(axis=0))[[0, -1]] == pytest.approx([32 * scale, 63 * scale], abs=2)
     assert np.flatnonzero(upright.any(axis=1))[[0, -1]] == pytest.approx([32, 63], abs=2)
+
+
+def test_the_pixel_limit_holds_for_what_is_made_square(tmp_path):
+    """A small picture of wide pixels took four times what was allowed."""
+    options = WriteOptions(codec_options=(("x264-params", "sar=4/1"),))
+    path = write_clip(tmp_path / "wide.mp4", [np.zeros((96, 128, 3), np.uint8)] * 10, FPS, options=options)
+    with pytest.raises(MediaError) as caught:
+        list(iter_frames(path, limits=DecodeLimits(max_pixels=2 * 96 * 128)))
+    assert caught.value.status is Status.too_large
+    assert list(iter_frames(path, limits=DecodeLimits(max_pixels=2**40)))  # beyond what FFmpeg can count
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le"])
@@ -305,7 +317,7 @@ def test_leaving_frames_undecoded_that_no_step_shows_changes_no_step(tmp_path, n
 def test_frames_that_no_step_shows_are_left_undecoded(tmp_path, monkeypatch):
     path = write_clip(tmp_path / "clip.mp4", moving_frames(100), FPS, click(4.0), RATE)
     counted = []
-    monkeypatch.setattr(decode, "_check_frame", lambda opened, frame, count: counted.append(count))
+    monkeypatch.setattr(decode, "_check_frame", lambda *frame: counted.append(frame[-1]))
     list(iter_frames(path, 5.0, only_shown=True))
     assert 20 <= len(counted) < 90
 

@@ -157,3 +157,16 @@ def test_a_false_time_stamp_is_no_splice(false_s):
     times = [(0, step / 25) for step in range(300)]
     times[100] = (0, false_s)
     assert placed(times) == ([time for _, time in times], 0)
+
+
+def test_a_gap_is_no_false_time_stamp_and_the_next_file_is_put_behind_it():
+    """The end stayed where the gap began, and the next file was laid over what came after it."""
+    with_gap = [(0, step / 25) for step in (*range(50), *range(125, 500))]
+    times, splices = placed([*with_gap, *((0, step / 25) for step in range(100))])
+    assert splices == 1
+    assert times[-100] == pytest.approx(20.0)
+
+
+def test_a_stream_that_begins_behind_a_splice_is_put_there():
+    times, splices = placed([*((0, step / 25) for step in range(100)), (0, 0.0), (1, 0.0)])
+    assert (times[-2:], splices) == (pytest.approx([4.0, 4.0]), 1)
