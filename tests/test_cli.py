@@ -13,6 +13,7 @@ import pytest
 
 from modeling_macbdf import cli
 from modeling_macbdf.judging import Judge
+from modeling_macbdf.paths import expand_paths
 
 
 def run(*arguments: object) -> int:
@@ -120,10 +121,10 @@ def test_folders_globs_and_odd_names_are_expanded(tmp_path):
     for name in ("a/1.mp4", "a/[2].mp4", "a/.3.mp4", "a/.hidden/4.mp4", "b.mov"):
         (tmp_path / name).touch()
     inside = [str(tmp_path / "a" / name) for name in ("1.mp4", "[2].mp4")]
-    assert cli.expand_paths([str(tmp_path / "a")]) == inside
-    assert cli.expand_paths([str(tmp_path / "*.mov")]) == [str(tmp_path / "b.mov")]
-    assert cli.expand_paths([str(tmp_path / "a" / "[2].mp4")]) == [inside[1]]
-    assert cli.expand_paths([inside[0], inside[0]]) == [inside[0]]
+    assert expand_paths([str(tmp_path / "a")]) == inside
+    assert expand_paths([str(tmp_path / "*.mov")]) == [str(tmp_path / "b.mov")]
+    assert expand_paths([str(tmp_path / "a" / "[2].mp4")]) == [inside[1]]
+    assert expand_paths([inside[0], inside[0]]) == [inside[0]]
 
 
 def test_linked_folders_are_taken_once_and_folders_of_a_glob_whole(tmp_path):
@@ -134,14 +135,14 @@ def test_linked_folders_are_taken_once_and_folders_of_a_glob_whole(tmp_path):
     (tmp_path / "a" / "linked").symlink_to(tmp_path / "b")
     (tmp_path / "b" / "back").symlink_to(tmp_path / "a")
     found = [str(tmp_path / "a" / name) for name in ("1.mp4", "linked/2.mp4")]
-    assert cli.expand_paths([str(tmp_path / "a")]) == found
-    assert cli.expand_paths([str(tmp_path / "[a]")]) == found
+    assert expand_paths([str(tmp_path / "a")]) == found
+    assert expand_paths([str(tmp_path / "[a]")]) == found
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every folder")
 def test_a_folder_that_may_not_be_read_is_reported(tmp_path):
     (tmp_path / "closed").mkdir(mode=0)
-    assert cli.expand_paths([str(tmp_path)]) == [str(tmp_path / "closed")]
+    assert expand_paths([str(tmp_path)]) == [str(tmp_path / "closed")]
 
 
 def test_a_name_that_is_no_text_costs_no_report(tmp_path, tiny_folder):
@@ -162,12 +163,12 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path, ca
 
 
 def test_a_name_that_matches_nothing_is_kept_to_be_reported(tmp_path):
-    assert cli.expand_paths([str(tmp_path / "*.mp4")]) == [str(tmp_path / "*.mp4")]
+    assert expand_paths([str(tmp_path / "*.mp4")]) == [str(tmp_path / "*.mp4")]
 
 
 def test_an_empty_folder_is_a_usage_error(tmp_path):
     with pytest.raises(ValueError, match="no file found"):
-        cli.expand_paths([str(tmp_path)])
+        expand_paths([str(tmp_path)])
 
 
 def test_make_clip_writes_a_clip(tmp_path, capsys):

@@ -18,7 +18,7 @@ from .records import ClipRecord
 
 LIGHT = ("key", "track", "record", "steps", "boxes", "audio_samples", "sounding")
 WINDOW = ("steps", "landmarks", "crops", "audio", "audio_valid")
-OPEN_SHARDS = 64  # a set may have more of them than the system lets a process open
+OPEN_SHARDS = 256  # a set may have more of them than the system lets a process open
 MARGIN_S = 1.25  # sound read before and after a window, for pseudo-fakes that shift it
 
 

@@ -13,7 +13,7 @@ from .cache import CacheSettings
 from .cache_reader import TrackCache, TrackEntry
 from .pseudofakes import Mix
 from .records import ClipRecord
-from .splits import shared_between, sharing_words
+from .splits import shared_between
 
 _INTRODUCTION = """# {name}
 
@@ -110,7 +110,7 @@ def _splits(records: list[ClipRecord]) -> str:
     for record in records:
         splits.setdefault(record.split, []).append(record)
     counts = ", ".join(f"{name or 'none'} {len(clips)}" for name, clips in sorted(splits.items()))
-    shared = sharing_words(shared_between(splits)) or "none that is named"
+    shared = len(shared_between(splits)) or "none that is named"  # no names: a card is published
     nameless = sum(not record.identities for record in records)
     return (
         f"Clips by split: {counts}. People, footage and files in more than one split: {shared}. "

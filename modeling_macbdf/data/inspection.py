@@ -102,7 +102,7 @@ def inspect_dataset(
         "by_source": count(r.source for r in records),
         "by_split": count(r.split for r in records),
         "by_language": count(r.language for r in records),
-        "identities": len({(r.dataset, name) for r in records for name in r.identities}),
+        "identities": len({person for r in records for person in r.people}),
     }
     if open_files:
         result |= _probe_all(records, found)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -261,6 +262,7 @@ def preprocess(
         raise ValueError(f"processes must be 1 with a detector of one's own, and at least 1, but got {processes}")
     folder, settings = Path(folder), settings or CacheSettings()
     settings.save(folder)
+    _check_paths(records, folder)
     # Each file once, as the list names it last.
     chosen = zip(records, in_share([record.path for record in records], shard), strict=True)
     mine = {record.key: record for record, is_mine in chosen if is_mine}
@@ -276,6 +278,17 @@ def preprocess(
     listed = {record.key for record in records}
     told = {"done": f"{len(listed & finished(folder))} of {len(listed)} clips of the list", "relabelled": relabelled}
     return told | _write_summary(folder)
+
+
+def _check_paths(records: Sequence[ClipRecord], folder: Path) -> None:
+    """Refuse a cache that holds clips of the list under other paths: they would be in it twice."""
+    listed = {record.path for record in records}
+    others = {outcome.path for outcome in read_outcomes(folder)} - listed
+    if same := sorted(path for path in others if os.path.abspath(path) in listed):
+        raise ValueError(
+            f"folder must be a new one: {folder} holds {len(same)} clips of the list by relative paths, "
+            f"such as {same[0]}"
+        )
 
 
 def _write_summary(folder: Path) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from .records import ClipRecord, generator_parts
+
+logger = logging.getLogger(__name__)
 
 Splits = dict[str, list[ClipRecord]]
 NAMED = 5  # clips, people or footage named in a message
@@ -183,12 +186,17 @@ def _hash(content: Mapping[str, Sequence[str]]) -> str:
 def write_splits(path: str | Path, splits: Splits, root: str | Path, method: str = "") -> str:
     """Write splits as a JSON file of paths below `root`, with a hash of what it says.
 
+    A file that lies in `root` itself is written with the name of that folder: its own one may be met anywhere.
+
     Returns:
         The hash, 64 hex digits.
     """
 
     def below(file: str) -> str:
-        return Path(file).relative_to(root).as_posix() if Path(file).is_relative_to(root) else file
+        if not Path(file).is_relative_to(root):
+            return file
+        place = Path(file).relative_to(root)
+        return (place if len(place.parts) > 1 else Path(Path(root).name, place)).as_posix()
 
     content = {name: sorted(below(record.path) for record in clips) for name, clips in splits.items()}
     datasets = sorted({record.dataset for clips in splits.values() for record in clips})
@@ -217,7 +225,7 @@ def read_splits(path: str | Path) -> Callable[[ClipRecord], ClipRecord]:
 
     def divided(record: ClipRecord) -> ClipRecord:
         parts = Path(record.path).as_posix().split("/")
-        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        ends = ("/".join(parts[start:]) for start in range(len(parts) - 1))
         named = next((end for end in ends if end in owner), None)
         known = named is not None and record.dataset in datasets
         return replace(record, split=owner[str(named)]) if known else record
@@ -235,4 +243,6 @@ def with_splits(records: Iterable[ClipRecord], path: str | Path) -> list[ClipRec
     found = [divide(record) for record in records]
     if all(new is old for new, old in zip(found, records, strict=True)):
         raise ValueError(f"{path} must name clips that are at hand, but it names none of these {len(records)}")
+    if unnamed := sum(new is old for new, old in zip(found, records, strict=True)):
+        logger.warning("%s does not name %d of %d clips: they keep their own split.", path, unnamed, len(records))
     return found

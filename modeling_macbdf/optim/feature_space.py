@@ -56,7 +56,7 @@ class FeatureSpaceGradients(ObjectiveGradients):
             raise ValueError("cut must be given in feature-space mode, but got None.")
         super().accumulate(losses, cut)
 
-    def _pull_back(self, group: str, sources: list[Tensor], rows: dict[str, Row]) -> None:
+    def _pull_back(self, group: str, sources: list[Tensor], rows: dict[str, Row], shared: bool) -> None:
         names = list(rows) if self.objectives is None else list(self.objectives.get(group, ()))
         if not names:  # no objective reaches this group
             return
@@ -67,7 +67,8 @@ class FeatureSpaceGradients(ObjectiveGradients):
             dist.all_reduce(on_device)
             gram = on_device.cpu()
         self._found[group], self._names[group] = self.rule(gram), names
-        super()._pull_back(group, sources, {_JOINT: combined(listed, self._found[group].weights, gram)})
+        joint = {_JOINT: combined(listed, self._found[group].weights, gram)}
+        super()._pull_back(group, sources, joint, shared)
 
     def _device(self) -> torch.device:
         """Where the gradients are; a group has no parameter if its encoder is frozen."""

@@ -151,15 +151,19 @@ class ObjectiveGradients:
                 pulled[group][objective] = grads[: len(row)]
                 grads = grads[len(row) :]
             self._plain = summed(self._plain, grads)
-        for group, rows in pulled.items():
+        for number, (group, rows) in enumerate(pulled.items(), start=1):
             present = {objective: row for objective, row in rows.items() if reaches(row)}
-            self._pull_back(group, cut.sources[group], self._only_listed(group, present))
+            listed = self._only_listed(group, present)
+            self._pull_back(group, cut.sources[group], listed, shared=number < len(pulled))
 
-    def _pull_back(self, group: str, sources: list[Tensor], rows: dict[str, Row]) -> None:
-        """One vector-Jacobian product through an encoder per objective that reaches its outputs."""
+    def _pull_back(self, group: str, sources: list[Tensor], rows: dict[str, Row], shared: bool) -> None:
+        """One vector-Jacobian product through an encoder per objective that reaches its outputs.
+
+        The graph stays where it is `shared`: another group may stand on the same layers before the cut.
+        """
         parameters = self.groups[group]
         for index, (objective, row) in enumerate(rows.items()):
-            grads = _gradients(sources, parameters + self.others, index + 1 < len(rows), row)
+            grads = _gradients(sources, parameters + self.others, shared or index + 1 < len(rows), row)
             self._add(group, objective, grads[: len(parameters)])
             self._plain = summed(self._plain, grads[len(parameters) :])
 

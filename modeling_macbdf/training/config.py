@@ -216,7 +216,8 @@ def _pairs(overrides: Sequence[str]) -> list[tuple[str, Any]]:
             if not word.startswith("--") or not words:
                 raise ValueError(f"overrides must read key=value or --key value, but got {word!r}.")
             text = words.pop(0)
-        pairs.append((key.replace("-", "_"), read_yaml(text, key)))
+        # Of data.cache="" the shell leaves nothing, which YAML would read as null.
+        pairs.append((key.replace("-", "_"), read_yaml(text, key) if text else ""))
     return pairs
 
 

@@ -89,7 +89,7 @@ def records_for(config: MatrixConfig, name: str) -> list[ClipRecord]:
     """The clips of a test set; a self-made one is rendered first.
 
     Raises:
-        ValueError: see `read_from_arguments`.
+        ValueError: see `read_from_arguments`; the message begins with the set's name.
     """
     wanted = config.test[name]
     if isinstance(wanted, Mapping):
@@ -98,7 +98,10 @@ def records_for(config: MatrixConfig, name: str) -> list[ClipRecord]:
         wanted = f"--dataset manifest --root {shlex.quote(str(made))}"
     parser = argparse.ArgumentParser(prog=f"test set {name}", exit_on_error=False)
     add_dataset_arguments(parser)
-    return read_from_arguments(parser.parse_args(shlex.split(wanted)))[0]
+    try:
+        return read_from_arguments(parser.parse_args(shlex.split(wanted)))[0]
+    except ValueError as error:
+        raise ValueError(f"test set {name}: {error}") from error
 
 
 def run_config(config: MatrixConfig, model: str, trained_on: str, seed: int) -> RunConfig:

@@ -164,6 +164,8 @@ def _loaded(config: RunConfig, settings: Any) -> Any:
     try:
         return AutoModel.from_pretrained(config.model, config=settings)
     except RuntimeError as error:
+        if not config.model_config:
+            raise
         raise ValueError(
             f"model_config must leave the shapes of the weights in {config.model} as they are ({anew}), but has "
             f"{sorted(config.model_config)}: {error}"

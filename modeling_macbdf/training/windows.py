@@ -105,12 +105,15 @@ def records_of(part: TrainingWindows | DubbedWindows) -> list[ClipRecord]:
 def _cache_of(part: SetConfig, config: DataConfig, model_config: Any, held_out: set[str]) -> TrackCache:
     """The clips of one training set, without those of the evaluation (`held_out`, keys of records)."""
     left_out = generator_parts(*config.leave_out)
-    divided = read_splits(config.splits) if config.splits else lambda record: record
+    divided = read_splits(config.splits) if config.splits else None
 
     def belongs(record: ClipRecord) -> bool:
-        if record.key in held_out:
+        if record.key in held_out or left_out & record.names:
             return False
-        return part.split in ("", divided(record).split) and not left_out & record.names
+        named = record if divided is None else divided(record)
+        if named is not record:  # the file binds all sets and their voices: what it names for tests trains nothing
+            return named.split == (part.split or config.train_split)
+        return part.split in ("", record.split)
 
     _check_clock(config.folder(part.cache), model_config)
     try:
@@ -185,9 +188,9 @@ def divide(records: Sequence[ClipRecord], config: DataConfig, seed: int) -> tupl
     for name, split, chosen in (("train", config.train_split, train), ("eval", config.eval_split, evaluation)):
         if not chosen:
             known = sorted({record.split for record in records})
+            advice = f"data.{name}_split=NAME takes another" if config.splits else "`macbdf data split` makes others"
             raise ValueError(
-                f"data.{name}_split must name a split with clips, but got {split!r} of {known}; "
-                "`macbdf data split` makes others, for data.splits."
+                f"data.{name}_split must name a split with clips, but got {split!r} of {known}; {advice}."
             )
     return train, evaluation
 

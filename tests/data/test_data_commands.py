@@ -99,7 +99,10 @@ def test_a_published_division_tells_whom_its_splits_share(tmp_path, place, capsy
     words = ["--dataset", "manifest", "--root", tmp_path / "list.csv", "--method", "published"]
     assert run("data", "split", *words, "--out", tmp_path / "s.json") == 0
     assert "in more than one split: 1, such as person ann" in capsys.readouterr().out
-    assert json.loads((tmp_path / "s.json").read_text())["splits"] == {"train": ["a.mp4"], "test": ["b.mp4"]}
+    assert json.loads((tmp_path / "s.json").read_text())["splits"] == {
+        "train": [f"{tmp_path.name}/a.mp4"],
+        "test": [f"{tmp_path.name}/b.mp4"],
+    }
 
 
 @pytest.mark.parametrize(

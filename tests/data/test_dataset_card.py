@@ -42,7 +42,9 @@ def test_what_it_says_of_splits_is_true_of_the_clips(cache_folder):
 
     assert "Clips by split: test 1, train 1. People, footage and files in more than one" in card("train", "test")
     assert "split: none that is named. 0 of 2 clips name nobody." in card("train", "test")
-    assert "split: 1, such as person ann." in card("train", "test", identities=("ann",))
+    named = card("train", "test", identities=("ann",))
+    assert "split: 1. 0 of 2" in named
+    assert "ann" not in named.split("Clips by split")[1], "a card is published"
     assert "1 of 1 clips name nobody" in card("", identities=())
 
 

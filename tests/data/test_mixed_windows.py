@@ -199,7 +199,7 @@ def test_a_system_to_leave_out_takes_its_work_with_others_along(talking_files, t
         build_data(config(folder, {}, leave_out=["fsgan + wav2lip"]), MACBDFProcessor(), MODEL, seed=0)
 
 
-@pytest.mark.parametrize("sets", [(), ({"split": "train"},)], ids=["one cache", "sets"])
+@pytest.mark.parametrize("sets", [(), ({"split": "train"},), ({},)], ids=["one cache", "sets", "a set of any split"])
 def test_the_splits_of_a_file_take_the_place_of_the_records_own(divided_folder, tmp_path, sets):
     """Where a reader gives every clip one split, as DFDC's does, nothing was once left to evaluate on."""
     clips = [entry.record for entry in TrackCache(divided_folder).entries]
@@ -209,7 +209,7 @@ def test_the_splits_of_a_file_take_the_place_of_the_records_own(divided_folder, 
     data = build_data(config(divided_folder, *sets, **changes), MACBDFProcessor(), MODEL, seed=0)
     assert [record.key for record in data.training_records] == [clip.key for clip in clips[1:3]]
     assert {data.evaluation[index].record.key for index in range(4)} == {clips[0].key}
-    with pytest.raises(ValueError, match=r"got 'trian' of .*`macbdf data split` makes others"):
+    with pytest.raises(ValueError, match=r"got 'trian' of .*data\.train_split=NAME takes another"):
         build_data(config(divided_folder, **changes, train_split="trian"), MACBDFProcessor(), MODEL, seed=0)
 
 

@@ -3,6 +3,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -327,3 +328,12 @@ def test_malformed_shards_are_refused(text):
     with pytest.raises(ValueError, match="shard must read i/n"):
         parse_shard(text)
     assert parse_shard("1/2") == (1, 2)
+
+
+def test_a_cache_by_relative_paths_is_not_filled_a_second_time(broken_files, tmp_path, monkeypatch):
+    """The same clips under absolute paths came to stand beside the old ones, and were drawn twice."""
+    monkeypatch.chdir(Path(broken_files[0].path).parent)
+    relative = [replace(record, path=Path(record.path).name) for record in broken_files[:1]]
+    preprocess(relative, tmp_path / "cache", detector=NoFaces())
+    with pytest.raises(ValueError, match=r"folder must be a new one: .* holds 1 clips of the list by relative paths"):
+        preprocess(broken_files[:1], tmp_path / "cache", detector=NoFaces())

@@ -149,11 +149,12 @@ def test_a_written_split_comes_back_and_notices_changes(tmp_path):
         read_splits(path)
 
 
-def test_a_split_file_holds_where_the_dataset_has_moved(tmp_path):
+def test_a_split_file_holds_where_the_dataset_has_moved(tmp_path, caplog):
     here = [real_record("/d/x/1.mp4", dataset="dfdc"), real_record("/d/1.mp4", dataset="dfdc")]
     write_splits(tmp_path / "s.json", {"train": here[:1], "test": here[1:]}, "/d")
-    names = ("/mnt/sets/x/1.mp4", "/mnt/sets/1.mp4", "/mnt/sets/2.mp4")
-    there = [real_record(name, dataset="dfdc", split="train") for name in names]
-    assert [r.split for r in with_splits(there, tmp_path / "s.json")] == ["train", "test", "train"]
+    names = ("/mnt/sets/d/x/1.mp4", "/mnt/sets/d/1.mp4", "/mnt/sets/d/2.mp4", "/elsewhere/1.mp4")
+    there = [real_record(name, dataset="dfdc", split="own") for name in names]
+    assert [r.split for r in with_splits(there, tmp_path / "s.json")] == ["train", "test", "own", "own"]
+    assert "does not name 2 of 4 clips" in caplog.text
     with pytest.raises(ValueError, match="names none of these 1"):
         with_splits([real_record("/mnt/1.mp4", dataset="lavdf")], tmp_path / "s.json")

@@ -418,3 +418,22 @@ def test_two_processes_resolve_the_mean_of_their_gradients(tmp_path) -> None:
     for name, grad in grads(model).items():
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
         torch.testing.assert_close(first[name], grad, rtol=1e-6, atol=1e-6)
+
+
+def test_encoders_may_stand_on_one_stem():
+    """The graph of the layers before the cut was gone after the first encoder."""
+    torch.manual_seed(0)
+    stem, left, right = nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(4, 2)
+    x = torch.randn(5, 3)
+
+    def losses(a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        return {"a": (a + b).square().mean(), "b": (a - 1).square().mean()}
+
+    shared = stem(x)
+    cut = Cut({"left": left(shared), "right": right(shared)})
+    groups = {"left": left.parameters(), "right": right.parameters()}
+    pareto_backward(losses(cut.leaves["left"][0], cut.leaves["right"][0]), groups, PlainSum(), cut=cut)
+    found = stem.weight.grad.clone()
+    stem.zero_grad()
+    sum(losses(left(stem(x)), right(stem(x))).values()).backward()
+    torch.testing.assert_close(found, stem.weight.grad)

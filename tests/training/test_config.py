@@ -29,6 +29,11 @@ def test_file_is_read_and_overridden_in_every_spelling(file: Path) -> None:
     assert config.early_stopping_patience == 2
 
 
+def test_an_empty_text_may_be_given_on_the_command_line(file: Path) -> None:
+    """Of `cache=""` the shell leaves `cache=`, which was read as null and refused."""
+    assert load_config(file, ["cache=", "--data.root", ""]).data.cache == ""
+
+
 def test_a_tower_is_changed_by_a_longer_key(file: Path) -> None:
     words = ["model_config.video_config.image_size=80", "model_config.video_config.high_pass=false"]
     assert load_config(file, words).model_config == {"video_config": {"image_size": 80, "high_pass": False}}
