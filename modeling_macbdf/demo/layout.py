@@ -201,7 +201,8 @@ def _many_files(service: JudgeService, shared: dict[str, Any], limits: str) -> N
 def _table_row(result: FileResult) -> list[str]:
     numbers = [result.p_fake, result.p_fake_video, result.p_fake_audio]
     words = ["" if p is None else f"{p:.0%}" for p in numbers]
-    return [result.path, str(result.verdict or "not judged"), *words, str(result.status), result.reason]
+    why = "; ".join(filter(None, (result.reason, *result.warnings)))
+    return [result.path, str(result.verdict or "not judged"), *words, str(result.status), why]
 
 
 def _api(service: JudgeService, shared: dict[str, Any]) -> None:
