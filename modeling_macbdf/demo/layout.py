@@ -110,7 +110,7 @@ def _evidence_parts() -> dict[str, Any]:
     with gr.Row():
         with gr.Column(min_width=320):
             parts["preview"] = gr.Video(
-                label="The clip, its faces and their scores", interactive=False, height=320, elem_id="m-preview"
+                label="The clip and its faces", interactive=False, height=320, elem_id="m-preview"
             )
             parts["timeline"] = gr.HTML(EMPTY, min_height=190, js_on_load=SEEK, elem_id="m-timeline")
         with gr.Column(min_width=320):
