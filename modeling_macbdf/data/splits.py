@@ -225,7 +225,7 @@ def read_splits(path: str | Path) -> Callable[[ClipRecord], ClipRecord]:
 
     def divided(record: ClipRecord) -> ClipRecord:
         parts = Path(record.path).as_posix().split("/")
-        ends = ("/".join(parts[start:]) for start in range(len(parts) - 1))
+        ends = ("/".join(parts[start:]) for start in range(max(len(parts) - 1, 1)))
         named = next((end for end in ends if end in owner), None)
         known = named is not None and record.dataset in datasets
         return replace(record, split=owner[str(named)]) if known else record
