@@ -37,7 +37,7 @@ def add_split_arguments(parser: argparse.ArgumentParser) -> None:
         "--shares", nargs="+", metavar="SPLIT=SHARE", help=f"of the clips (default: {' '.join(SHARES)})"
     )
     parser.add_argument(
-        "--folds", type=int, metavar="N", help="identity: N files OUT-1, OUT-2, ..., each train and test"
+        "--folds", type=int, metavar="N", help="identity: N files OUT-1, OUT-2, ..., each train, dev and test"
     )
     parser.add_argument("--hold-out", metavar="NAME", help="generator, language: which one only the split test has")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another division of people (default: 0)")

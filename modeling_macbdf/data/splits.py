@@ -88,18 +88,20 @@ def split_by_identity(records: Sequence[ClipRecord], shares: Mapping[str, float]
 
 
 def identity_folds(records: Sequence[ClipRecord], folds: int = 5, seed: int = 0) -> list[Splits]:
-    """Cross-validation without shared people: each fold is tested once.
+    """Cross-validation without shared people: each part is "test" once, and once "dev", which chooses and calibrates.
 
     Raises:
-        ValueError: fewer than two folds, or too few groups of people.
+        ValueError: fewer than three folds, or too few groups of people.
     """
-    if folds < 2:
-        raise ValueError(f"folds must be at least 2, but got {folds}")
+    if folds < 3:
+        raise ValueError(f"folds must be at least 3 (train, dev, test), but got {folds}")
     parts = split_by_identity(records, {str(i): 1 / folds for i in range(folds)}, seed)
     names = list(parts)
-    return [
-        {"train": [r for name in names if name != held for r in parts[name]], "test": parts[held]} for held in names
-    ]
+    found = []
+    for test, dev in zip(names, [*names[1:], names[0]], strict=True):
+        train = [record for name in names if name not in (test, dev) for record in parts[name]]
+        found.append({"train": train, "dev": parts[dev], "test": parts[test]})
+    return found
 
 
 def leave_generator_out(splits: Splits, generator: str, test: str = "test") -> Splits:

@@ -78,6 +78,11 @@ def test_folds_test_every_clip_once():
     folds = identity_folds(records, 5)
     assert sorted(r.path for fold in folds for r in fold["test"]) == sorted(r.path for r in records)
     assert not any(map(shared_between, folds))
+    for fold, after in zip(folds, [*folds[1:], folds[0]], strict=True):
+        assert fold["dev"] == after["test"], "the test chooses no checkpoint and sets no threshold"
+        assert sum(map(len, fold.values())) == 60
+    with pytest.raises(ValueError, match="folds must be at least 3"):
+        identity_folds(records, 2)
 
 
 def test_a_held_out_generator_is_only_in_the_test():
